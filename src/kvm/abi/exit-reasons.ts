@@ -1,0 +1,73 @@
+/** kvm_run.exit_reason (include/uapi/linux/kvm.h). */
+export const KVM_EXIT_UNKNOWN = 0
+export const KVM_EXIT_EXCEPTION = 1
+export const KVM_EXIT_IO = 2
+export const KVM_EXIT_HYPERCALL = 3
+export const KVM_EXIT_DEBUG = 4
+export const KVM_EXIT_HLT = 5
+export const KVM_EXIT_MMIO = 6
+export const KVM_EXIT_IRQ_WINDOW_OPEN = 7
+export const KVM_EXIT_SHUTDOWN = 8
+export const KVM_EXIT_FAIL_ENTRY = 9
+export const KVM_EXIT_INTR = 10
+export const KVM_EXIT_SET_TPR = 11
+export const KVM_EXIT_TPR_ACCESS = 12
+export const KVM_EXIT_NMI = 16
+export const KVM_EXIT_INTERNAL_ERROR = 17
+export const KVM_EXIT_SYSTEM_EVENT = 24
+export const KVM_EXIT_IOAPIC_EOI = 26
+export const KVM_EXIT_X86_RDMSR = 29
+export const KVM_EXIT_X86_WRMSR = 30
+export const KVM_EXIT_DIRTY_RING_FULL = 31
+export const KVM_EXIT_X86_BUS_LOCK = 33
+export const KVM_EXIT_NOTIFY = 37
+export const KVM_EXIT_MEMORY_FAULT = 39
+
+/** Names for traces and errors. */
+export const KVM_EXIT_NAMES: Readonly<Record<number, string>> = {
+  [KVM_EXIT_UNKNOWN]: 'KVM_EXIT_UNKNOWN',
+  [KVM_EXIT_EXCEPTION]: 'KVM_EXIT_EXCEPTION',
+  [KVM_EXIT_IO]: 'KVM_EXIT_IO',
+  [KVM_EXIT_HYPERCALL]: 'KVM_EXIT_HYPERCALL',
+  [KVM_EXIT_DEBUG]: 'KVM_EXIT_DEBUG',
+  [KVM_EXIT_HLT]: 'KVM_EXIT_HLT',
+  [KVM_EXIT_MMIO]: 'KVM_EXIT_MMIO',
+  [KVM_EXIT_IRQ_WINDOW_OPEN]: 'KVM_EXIT_IRQ_WINDOW_OPEN',
+  [KVM_EXIT_SHUTDOWN]: 'KVM_EXIT_SHUTDOWN',
+  [KVM_EXIT_FAIL_ENTRY]: 'KVM_EXIT_FAIL_ENTRY',
+  [KVM_EXIT_INTR]: 'KVM_EXIT_INTR',
+  [KVM_EXIT_SET_TPR]: 'KVM_EXIT_SET_TPR',
+  [KVM_EXIT_TPR_ACCESS]: 'KVM_EXIT_TPR_ACCESS',
+  [KVM_EXIT_NMI]: 'KVM_EXIT_NMI',
+  [KVM_EXIT_INTERNAL_ERROR]: 'KVM_EXIT_INTERNAL_ERROR',
+  [KVM_EXIT_SYSTEM_EVENT]: 'KVM_EXIT_SYSTEM_EVENT',
+  [KVM_EXIT_IOAPIC_EOI]: 'KVM_EXIT_IOAPIC_EOI',
+  [KVM_EXIT_X86_RDMSR]: 'KVM_EXIT_X86_RDMSR',
+  [KVM_EXIT_X86_WRMSR]: 'KVM_EXIT_X86_WRMSR',
+  [KVM_EXIT_DIRTY_RING_FULL]: 'KVM_EXIT_DIRTY_RING_FULL',
+  [KVM_EXIT_X86_BUS_LOCK]: 'KVM_EXIT_X86_BUS_LOCK',
+  [KVM_EXIT_NOTIFY]: 'KVM_EXIT_NOTIFY',
+  [KVM_EXIT_MEMORY_FAULT]: 'KVM_EXIT_MEMORY_FAULT',
+}
+
+/** KVM_EXIT_INTERNAL_ERROR suberrors. */
+export const KVM_INTERNAL_ERROR_EMULATION = 1
+export const KVM_INTERNAL_ERROR_DELIVERY_EV = 3
+export const KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON = 4
+
+/** kvm_run.flags */
+export const KVM_RUN_X86_SMM = 1
+export const KVM_RUN_X86_BUS_LOCK = 2
+
+/** kvm_run.msr.reason */
+export const KVM_MSR_EXIT_REASON_INVAL = 1
+export const KVM_MSR_EXIT_REASON_UNKNOWN = 2
+export const KVM_MSR_EXIT_REASON_FILTER = 4
+
+/** kvm_mp_state */
+export const KVM_MP_STATE_RUNNABLE = 0
+export const KVM_MP_STATE_UNINITIALIZED = 1
+export const KVM_MP_STATE_INIT_RECEIVED = 2
+export const KVM_MP_STATE_HALTED = 3
+export const KVM_MP_STATE_SIPI_RECEIVED = 4
+export const KVM_MP_STATE_AP_RESET_HOLD = 9
