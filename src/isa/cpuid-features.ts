@@ -344,7 +344,7 @@ export function findFeature(spelling: string): Feature | undefined {
   return byName.get(featureAliases[name] ?? name)
 }
 
-/** Bits of 80000001H.EDX that repeat 1.EDX on AMD: FPU..APIC, SEP's neighbours excepted, MTRR..PSE36, MMX, FXSR. */
+/** Bits of 80000001H.EDX that repeat 1.EDX on AMD: FPU..APIC, MTRR..PSE36, MMX, FXSR. */
 export const AMD_EDX_ALIASES = 0x0183f3ff
 
 /** Bits the processor computes when CPUID executes; no model sets them. */

@@ -5,8 +5,6 @@ import {
   XFEATURE_MASK_BNDCSR,
   XFEATURE_MASK_BNDREGS,
   XFEATURE_MASK_CET,
-  XFEATURE_MASK_HDC,
-  XFEATURE_MASK_HWP,
   XFEATURE_MASK_LBR,
   XFEATURE_MASK_PASID,
   XFEATURE_MASK_PKRU,
@@ -18,7 +16,8 @@ import {
 
 /**
  * Which CPUID feature brings which state components to a chip (SDM Vol. 1 §13.5; PERM §1 "CPU gate"; for 2..9, 15, 17, 18
- * also QEMU's table of save areas). A component with several gates exists while any of them does.
+ * also QEMU's table of save areas). A component with several gates exists while any of them does. HDC (13) and HWP (16) are not
+ * here: chips have those features without the components.
  */
 export const xstateGates: readonly { readonly features: readonly FeatureName[]; readonly components: number }[] = [
   { features: ['avx'], components: XFEATURE_MASK_YMM },
@@ -28,10 +27,8 @@ export const xstateGates: readonly { readonly features: readonly FeatureName[]; 
   { features: ['pku'], components: XFEATURE_MASK_PKRU },
   { features: ['enqcmd'], components: XFEATURE_MASK_PASID },
   { features: ['shstk', 'ibt'], components: XFEATURE_MASK_CET },
-  { features: ['hdc'], components: XFEATURE_MASK_HDC },
   { features: ['uintr'], components: XFEATURE_MASK_UINTR },
   { features: ['arch-lbr'], components: XFEATURE_MASK_LBR },
-  { features: ['hwp'], components: XFEATURE_MASK_HWP },
   { features: ['amx-tile'], components: XFEATURE_MASK_XTILE },
   { features: ['apx'], components: XFEATURE_MASK_APX },
 ]

@@ -1,0 +1,21 @@
+import type { CpuModelFacts } from '../cpu-model.ts'
+import { epycGenoa, epycMilan, epycTurin } from './epyc.ts'
+import { graniteRapids } from './GraniteRapids.ts'
+import { epycTurinVirtual, qemuTcgMax, sapphireRapidsBochs } from './recorded.ts'
+import { sapphireRapids } from './SapphireRapids.ts'
+import { cascadelakeServer, icelakeServer, skylakeServer } from './xeon-2017-2021.ts'
+
+/** Every model, newest first within a vendor; the recordings' machines last. */
+export const cpuModelFacts: readonly CpuModelFacts[] = [
+  graniteRapids,
+  sapphireRapids,
+  icelakeServer,
+  cascadelakeServer,
+  skylakeServer,
+  epycTurin,
+  epycGenoa,
+  epycMilan,
+  sapphireRapidsBochs,
+  qemuTcgMax,
+  epycTurinVirtual,
+]
