@@ -1,8 +1,4 @@
-import { copyTileConfiguration, tileConfigurationError } from '../amx/tile-config.ts'
-import type { MachineMemory } from '../machine-memory.ts'
-import { BNDCSR, BNDREGS, EGPR, OPMASK, PKRU, TILECFG, TILEDATA, VECTOR, VECTOR_STRIDE } from '../memory-map.ts'
 import {
-  MODE_LONG,
   XFEATURE_APX,
   XFEATURE_BNDCSR,
   XFEATURE_BNDREGS,
@@ -13,8 +9,12 @@ import {
   XFEATURE_XTILE_DATA,
   XFEATURE_YMM,
   XFEATURE_ZMM_Hi256,
-} from './area.ts'
+} from '../../isa/xfeatures.ts'
+import { copyTileConfiguration, tileConfigurationError } from '../amx/tile-config.ts'
+import type { MachineMemory } from '../machine-memory.ts'
+import { BNDCSR, BNDREGS, EGPR, OPMASK, PKRU, TILECFG, TILEDATA, VECTOR, VECTOR_STRIDE } from '../memory-map.ts'
 import type { XsaveBehaviour } from './behaviour.ts'
+import { MODE_LONG } from './forms.ts'
 import type { RowCopy } from './row-copy.ts'
 
 /** Supervisor state components live in MSRs; whoever holds those MSRs moves them. Offsets are wasm byte offsets. */

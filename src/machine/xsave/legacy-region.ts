@@ -1,20 +1,8 @@
+import { FCW_INIT, FXSAVE, MXCSR_INIT } from '../../isa/xfeatures.ts'
 import type { MachineMemory } from '../machine-memory.ts'
 import { MXCSR, VECTOR, VECTOR_STRIDE, X87_FCW, X87_FDP, X87_FIP, X87_FTW, X87_REGISTERS } from '../memory-map.ts'
-import {
-  AREA_FCW,
-  AREA_FDP,
-  AREA_FIP,
-  AREA_FTW,
-  AREA_MXCSR,
-  AREA_MXCSR_MASK,
-  AREA_ST,
-  AREA_XMM,
-  FCW_INIT,
-  MODE_LONG,
-  MODE_REX_W,
-  MXCSR_INIT,
-} from './area.ts'
 import type { XsaveBehaviour } from './behaviour.ts'
+import { MODE_LONG, MODE_REX_W } from './forms.ts'
 import type { RowCopy } from './row-copy.ts'
 
 /** FCW bits that exist; bit 6 reads as 1 (measured on Zen 5; SDM Vol. 1 Figure 8-6). */
@@ -68,19 +56,19 @@ export class LegacyRegion {
     const wide = pointers && (mode & MODE_REX_W) !== 0
     const fip = word + (X87_FIP >> 2)
     const fdp = word + (X87_FDP >> 2)
-    i32[out + (AREA_FCW >> 2)] = controlAndStatus
-    i32[out + (AREA_FTW >> 2)] = i32[word + (X87_FTW >> 2)] & (pointers ? (FOP_MASK << 16) | 0xff : 0xff)
+    i32[out + (FXSAVE.FCW >> 2)] = controlAndStatus
+    i32[out + (FXSAVE.FTW >> 2)] = i32[word + (X87_FTW >> 2)] & (pointers ? (FOP_MASK << 16) | 0xff : 0xff)
     // In the 32-bit forms the selectors FCS and FDS follow; they are saved as 0 (CPUID.7.0:EBX[13]).
-    i32[out + (AREA_FIP >> 2)] = pointers ? i32[fip] : 0
-    i32[out + (AREA_FIP >> 2) + 1] = wide ? i32[fip + 1] : 0
-    i32[out + (AREA_FDP >> 2)] = pointers ? i32[fdp] : 0
-    i32[out + (AREA_FDP >> 2) + 1] = wide ? i32[fdp + 1] : 0
+    i32[out + (FXSAVE.FIP >> 2)] = pointers ? i32[fip] : 0
+    i32[out + (FXSAVE.FIP >> 2) + 1] = wide ? i32[fip + 1] : 0
+    i32[out + (FXSAVE.FDP >> 2)] = pointers ? i32[fdp] : 0
+    i32[out + (FXSAVE.FDP >> 2) + 1] = wide ? i32[fdp + 1] : 0
     // The image is relative to the top of the stack, the register file is not.
     const top = (controlAndStatus >>> 27) & 7
     const registers = word + (X87_REGISTERS >> 2)
     for (let i = 0; i < 8; i++) {
       const from = registers + ((top + i) & 7) * 4
-      const to = out + (AREA_ST >> 2) + i * 4
+      const to = out + (FXSAVE.ST >> 2) + i * 4
       i32[to] = i32[from]
       i32[to + 1] = i32[from + 1]
       i32[to + 2] = i32[from + 2] & 0xffff
@@ -91,24 +79,24 @@ export class LegacyRegion {
   loadX87(image: number, mode: number): void {
     const { i32, word } = this
     const from = image >>> 2
-    const fcw = (i32[from + (AREA_FCW >> 2)] & FCW_WRITABLE) | FCW_ALWAYS_SET
+    const fcw = (i32[from + (FXSAVE.FCW >> 2)] & FCW_WRITABLE) | FCW_ALWAYS_SET
     // The summary bits are not loaded but follow from the exception flags and masks.
-    let fsw = (i32[from + (AREA_FCW >> 2)] >>> 16) & ~FSW_ES_B
+    let fsw = (i32[from + (FXSAVE.FCW >> 2)] >>> 16) & ~FSW_ES_B
     if ((fsw & ~fcw & FSW_EXCEPTIONS) !== 0) fsw |= FSW_ES_B
     i32[word + (X87_FCW >> 2)] = fcw | (fsw << 16)
     const pointers = this.pointersExist()
     const wide = pointers && (mode & MODE_REX_W) !== 0
-    i32[word + (X87_FTW >> 2)] = i32[from + (AREA_FTW >> 2)] & (pointers ? (FOP_MASK << 16) | 0xff : 0xff)
+    i32[word + (X87_FTW >> 2)] = i32[from + (FXSAVE.FTW >> 2)] & (pointers ? (FOP_MASK << 16) | 0xff : 0xff)
     const fip = word + (X87_FIP >> 2)
     const fdp = word + (X87_FDP >> 2)
-    i32[fip] = pointers ? i32[from + (AREA_FIP >> 2)] : 0
-    i32[fip + 1] = wide ? this.pointerHigh(i32[from + (AREA_FIP >> 2) + 1]) : 0
-    i32[fdp] = pointers ? i32[from + (AREA_FDP >> 2)] : 0
-    i32[fdp + 1] = wide ? this.pointerHigh(i32[from + (AREA_FDP >> 2) + 1]) : 0
+    i32[fip] = pointers ? i32[from + (FXSAVE.FIP >> 2)] : 0
+    i32[fip + 1] = wide ? this.pointerHigh(i32[from + (FXSAVE.FIP >> 2) + 1]) : 0
+    i32[fdp] = pointers ? i32[from + (FXSAVE.FDP >> 2)] : 0
+    i32[fdp + 1] = wide ? this.pointerHigh(i32[from + (FXSAVE.FDP >> 2) + 1]) : 0
     const top = (fsw >>> 11) & 7
     const registers = word + (X87_REGISTERS >> 2)
     for (let i = 0; i < 8; i++) {
-      const st = from + (AREA_ST >> 2) + i * 4
+      const st = from + (FXSAVE.ST >> 2) + i * 4
       const to = registers + ((top + i) & 7) * 4
       i32[to] = i32[st]
       i32[to + 1] = i32[st + 1]
@@ -133,10 +121,10 @@ export class LegacyRegion {
     )
   }
   saveXmm(image: number, mode: number): void {
-    this.rows.copy(image + AREA_XMM, this.base + VECTOR, xmmCount(mode), 16, 16, VECTOR_STRIDE)
+    this.rows.copy(image + FXSAVE.XMM, this.base + VECTOR, xmmCount(mode), 16, 16, VECTOR_STRIDE)
   }
   loadXmm(image: number, mode: number): void {
-    this.rows.copy(this.base + VECTOR, image + AREA_XMM, xmmCount(mode), 16, VECTOR_STRIDE, 16)
+    this.rows.copy(this.base + VECTOR, image + FXSAVE.XMM, xmmCount(mode), 16, VECTOR_STRIDE, 16)
   }
   initXmm(mode: number): void {
     this.rows.zero(this.base + VECTOR, xmmCount(mode), 16, VECTOR_STRIDE)
@@ -146,15 +134,15 @@ export class LegacyRegion {
     return this.i32[this.word + (MXCSR >> 2)]
   }
   saveMxcsr(image: number): void {
-    this.i32[(image + AREA_MXCSR) >>> 2] = this.mxcsr
-    this.i32[(image + AREA_MXCSR_MASK) >>> 2] = this.behaviour.mxcsrMask
+    this.i32[(image + FXSAVE.MXCSR) >>> 2] = this.mxcsr
+    this.i32[(image + FXSAVE.MXCSR_MASK) >>> 2] = this.behaviour.mxcsrMask
   }
   /** Whether loading MXCSR from the image would be a #GP: a reserved bit is set. */
   mxcsrReserved(image: number): boolean {
-    return (this.i32[(image + AREA_MXCSR) >>> 2] & ~this.behaviour.mxcsrMask) !== 0
+    return (this.i32[(image + FXSAVE.MXCSR) >>> 2] & ~this.behaviour.mxcsrMask) !== 0
   }
   loadMxcsr(image: number): void {
-    this.i32[this.word + (MXCSR >> 2)] = this.i32[(image + AREA_MXCSR) >>> 2]
+    this.i32[this.word + (MXCSR >> 2)] = this.i32[(image + FXSAVE.MXCSR) >>> 2]
   }
   initMxcsr(): void {
     this.i32[this.word + (MXCSR >> 2)] = MXCSR_INIT

@@ -1,19 +1,22 @@
+import {
+  FXSAVE,
+  MXCSR_INIT,
+  XCOMP_BV_OFFSET,
+  XFEATURE_MASK_FP,
+  XFEATURE_MASK_FPSSE,
+  XFEATURE_MASK_SSE,
+  XFEATURE_MASK_YMM,
+  XSTATE_BV_OFFSET,
+} from '../../isa/xfeatures.ts'
+import { compactedPlacement, compactedSize, standardSize, type XstateLayout } from '../../isa/xstate-layout.ts'
 import type { MachineMemory } from '../machine-memory.ts'
 import { XCR0, XFD, XFD_ERR, XSS } from '../memory-map.ts'
+import { INTEL_XSAVE, type XsaveBehaviour } from './behaviour.ts'
+import { ExtendedRegion, NO_SUPERVISOR_STATE, type SupervisorState } from './extended-region.ts'
 import {
-  AREA_MXCSR,
-  AREA_ST,
-  AREA_XCOMP_BV,
-  AREA_XMM,
-  AREA_XSTATE_BV,
   FAULT_GP,
   FAULT_NM,
-  MASK_FP,
-  MASK_LEGACY,
-  MASK_SSE,
-  MASK_YMM,
   MODE_64,
-  MXCSR_INIT,
   NO_FAULT,
   type RestoreForm,
   type SaveForm,
@@ -21,11 +24,7 @@ import {
   XSAVE,
   XSAVEOPT,
   XSAVES,
-  type XstateComponentRow,
-} from './area.ts'
-import { INTEL_XSAVE, type XsaveBehaviour } from './behaviour.ts'
-import { ExtendedRegion, NO_SUPERVISOR_STATE, type SupervisorState } from './extended-region.ts'
-import { AreaGeometry, lowestBit } from './geometry.ts'
+} from './forms.ts'
 import { headerError } from './header.ts'
 import { LegacyRegion, xmmCount } from './legacy-region.ts'
 import { rowCopy } from './row-copy.ts'
@@ -38,8 +37,8 @@ export interface XsaveOptions {
   readonly xsavec?: boolean
 }
 
-/** The components of `MASK_SSE | MASK_YMM`, with either of which the standard form moves MXCSR. */
-const MASK_MXCSR = MASK_SSE | MASK_YMM
+/** The components of `XFEATURE_MASK_SSE | XFEATURE_MASK_YMM`, with either of which the standard form moves MXCSR. */
+const MASK_MXCSR = XFEATURE_MASK_SSE | XFEATURE_MASK_YMM
 
 /**
  * The XSAVE feature set of one logical processor (SDM Vol. 1 Chapter 13): moves state between its register file and an area
@@ -58,11 +57,11 @@ export class XsaveEngine {
   private readonly word: number
   private readonly legacy: LegacyRegion
   private readonly extended: ExtendedRegion
-  private readonly geometry: AreaGeometry
+  private readonly layout: XstateLayout
   private readonly xsavec: boolean
 
   /** @param base wasm offset of the processor's register file */
-  constructor(memory: MachineMemory, base: number, layout: Iterable<XstateComponentRow>, options: XsaveOptions = {}) {
+  constructor(memory: MachineMemory, base: number, layout: XstateLayout, options: XsaveOptions = {}) {
     const rows = rowCopy(memory.wasm)
     const behaviour = options.behaviour ?? INTEL_XSAVE
     this.i32 = memory.i32
@@ -70,7 +69,7 @@ export class XsaveEngine {
     this.legacy = new LegacyRegion(memory, base, rows, behaviour)
     this.extended = new ExtendedRegion(memory, base, rows, options.supervisor ?? NO_SUPERVISOR_STATE, behaviour)
     this.xsavec = options.xsavec ?? true
-    this.geometry = new AreaGeometry(layout)
+    this.layout = layout
   }
 
   private get xcr0(): number {
@@ -85,15 +84,10 @@ export class XsaveEngine {
 
   // ---- geometry -------------------------------------------------------------------------------------------------
 
-  /** Size of a compacted area whose XCOMP_BV is `mask` (PERM-06). */
-  compactedSize(mask: number): number {
-    return this.geometry.compactedSize(mask)
-  }
-
   /** How much of the area an instruction may touch: what to provide as room when user memory is bounced. */
   areaSize(form: SaveForm, requested: number): number {
-    if (form === XSAVE || form === XSAVEOPT) return this.geometry.standardSize(requested & this.xcr0)
-    return this.geometry.compactedSize(requested & (form === XSAVES ? this.xcr0 | this.xss : this.xcr0))
+    if (form === XSAVE || form === XSAVEOPT) return standardSize(this.layout, requested & this.xcr0)
+    return compactedSize(this.layout, requested & (form === XSAVES ? this.xcr0 | this.xss : this.xcr0))
   }
 
   private addExtent(offset: number, length: number): void {
@@ -104,11 +98,11 @@ export class XsaveEngine {
 
   private addLegacyExtents(x87: boolean, xmm: boolean, mxcsr: boolean, mode: number): void {
     if (x87) {
-      this.addExtent(0, AREA_MXCSR)
-      this.addExtent(AREA_ST, AREA_XMM - AREA_ST)
+      this.addExtent(0, FXSAVE.MXCSR)
+      this.addExtent(FXSAVE.ST, FXSAVE.XMM - FXSAVE.ST)
     }
-    if (mxcsr) this.addExtent(AREA_MXCSR, AREA_ST - AREA_MXCSR)
-    if (xmm) this.addExtent(AREA_XMM, xmmCount(mode) * 16)
+    if (mxcsr) this.addExtent(FXSAVE.MXCSR, FXSAVE.ST - FXSAVE.MXCSR)
+    if (xmm) this.addExtent(FXSAVE.XMM, xmmCount(mode) * 16)
   }
 
   // ---- in use ---------------------------------------------------------------------------------------------------
@@ -116,9 +110,9 @@ export class XsaveEngine {
   /** XINUSE of the components of `mask`, exactly: a component is in use if it is not in its initial state. Ignores MXCSR. */
   inUse(mask: number, mode: number = MODE_64): number {
     let used = 0
-    if ((mask & MASK_FP) !== 0 && this.legacy.x87InUse()) used |= MASK_FP
-    if ((mask & MASK_SSE) !== 0 && this.legacy.xmmInUse(mode)) used |= MASK_SSE
-    for (let left = mask & ~MASK_LEGACY; left !== 0; left &= left - 1) {
+    if ((mask & XFEATURE_MASK_FP) !== 0 && this.legacy.x87InUse()) used |= XFEATURE_MASK_FP
+    if ((mask & XFEATURE_MASK_SSE) !== 0 && this.legacy.xmmInUse(mode)) used |= XFEATURE_MASK_SSE
+    for (let left = mask & ~XFEATURE_MASK_FPSSE; left !== 0; left &= left - 1) {
       const nr = lowestBit(left)
       if (this.extended.inUse(nr, mode)) used |= 1 << nr
     }
@@ -128,7 +122,7 @@ export class XsaveEngine {
   /** XGETBV with ECX = 1: XCR0 AND XINUSE; bit 1 is also set while MXCSR is not at its initial value (SDM Vol. 1 §13.6). */
   xgetbv1(mode: number = MODE_64): number {
     const { xcr0 } = this
-    return this.inUse(xcr0, mode) | (this.legacy.mxcsr !== MXCSR_INIT ? xcr0 & MASK_SSE : 0)
+    return this.inUse(xcr0, mode) | (this.legacy.mxcsr !== MXCSR_INIT ? xcr0 & XFEATURE_MASK_SSE : 0)
   }
 
   // ---- save -----------------------------------------------------------------------------------------------------
@@ -149,46 +143,46 @@ export class XsaveEngine {
   /** SDM Vol. 1 §13.7 and §13.9. `saved`: the components whose bytes are written. */
   private saveStandard(image: number, rfbm: number, used: number, saved: number, mode: number): void {
     const mxcsr = (rfbm & MASK_MXCSR) !== 0
-    this.addLegacyExtents((saved & MASK_FP) !== 0, (saved & MASK_SSE) !== 0, mxcsr, mode)
-    if ((saved & MASK_FP) !== 0) this.legacy.saveX87(image, mode)
-    if ((saved & MASK_SSE) !== 0) this.legacy.saveXmm(image, mode)
+    this.addLegacyExtents((saved & XFEATURE_MASK_FP) !== 0, (saved & XFEATURE_MASK_SSE) !== 0, mxcsr, mode)
+    if ((saved & XFEATURE_MASK_FP) !== 0) this.legacy.saveX87(image, mode)
+    if ((saved & XFEATURE_MASK_SSE) !== 0) this.legacy.saveXmm(image, mode)
     if (mxcsr) this.legacy.saveMxcsr(image)
     const disabled = this.xfd
-    for (let left = saved & ~MASK_LEGACY; left !== 0; left &= left - 1) {
+    for (let left = saved & ~XFEATURE_MASK_FPSSE; left !== 0; left &= left - 1) {
       const nr = lowestBit(left)
-      const offset = this.geometry.standardOffset[nr]
+      const offset = this.layout.offsets[nr]
       if ((disabled >>> nr) & 1) this.extended.saveInitial(nr, image + offset)
       else this.extended.save(nr, image + offset, mode)
-      this.addExtent(offset, this.extended.extent(nr, this.geometry.size[nr], mode))
+      this.addExtent(offset, this.extended.extent(nr, this.layout.sizes[nr], mode))
     }
-    const header = (image + AREA_XSTATE_BV) >>> 2
+    const header = (image + XSTATE_BV_OFFSET) >>> 2
     this.i32[header] = (this.i32[header] & ~rfbm) | used
-    this.addExtent(AREA_XSTATE_BV, 8)
+    this.addExtent(XSTATE_BV_OFFSET, 8)
   }
 
   /** SDM Vol. 1 §13.10 and §13.11, with the init optimization and without the modified optimization. */
   private saveCompacted(image: number, rfbm: number, used: number, mode: number): void {
-    const saved = used | (this.legacy.mxcsr !== MXCSR_INIT ? rfbm & MASK_SSE : 0)
-    const sse = (saved & MASK_SSE) !== 0
-    this.geometry.layOutCompacted(rfbm)
-    this.addLegacyExtents((saved & MASK_FP) !== 0, sse, sse, mode)
-    if ((saved & MASK_FP) !== 0) this.legacy.saveX87(image, mode)
+    const saved = used | (this.legacy.mxcsr !== MXCSR_INIT ? rfbm & XFEATURE_MASK_SSE : 0)
+    const sse = (saved & XFEATURE_MASK_SSE) !== 0
+    const offsets = compactedPlacement(this.layout, rfbm)
+    this.addLegacyExtents((saved & XFEATURE_MASK_FP) !== 0, sse, sse, mode)
+    if ((saved & XFEATURE_MASK_FP) !== 0) this.legacy.saveX87(image, mode)
     if (sse) {
       this.legacy.saveXmm(image, mode)
       this.legacy.saveMxcsr(image)
     }
-    for (let left = saved & ~MASK_LEGACY; left !== 0; left &= left - 1) {
+    for (let left = saved & ~XFEATURE_MASK_FPSSE; left !== 0; left &= left - 1) {
       const nr = lowestBit(left)
-      const offset = this.geometry.compactedOffset[nr]
+      const offset = offsets[nr]
       this.extended.save(nr, image + offset, mode)
-      this.addExtent(offset, this.extended.extent(nr, this.geometry.size[nr], mode))
+      this.addExtent(offset, this.extended.extent(nr, this.layout.sizes[nr], mode))
     }
-    const header = (image + AREA_XSTATE_BV) >>> 2
+    const header = (image + XSTATE_BV_OFFSET) >>> 2
     this.i32[header] = saved
     this.i32[header + 1] = 0
     this.i32[header + 2] = rfbm
     this.i32[header + 3] = 0x80000000 | 0
-    this.addExtent(AREA_XSTATE_BV, 16)
+    this.addExtent(XSTATE_BV_OFFSET, 16)
   }
 
   // ---- restore --------------------------------------------------------------------------------------------------
@@ -204,11 +198,10 @@ export class XsaveEngine {
     const rfbm = requested & allowed
     const error = headerError(i32, header, allowed, form, this.xsavec)
     if (error !== null) return this.generalProtection(error)
-    const compacted = i32[header + (AREA_XCOMP_BV >> 2) + 1] < 0
-    const loaded = rfbm & i32[header + (AREA_XSTATE_BV >> 2)]
-    if (compacted) this.geometry.layOutCompacted(i32[header + (AREA_XCOMP_BV >> 2)])
-    const offsets = compacted ? this.geometry.compactedOffset : this.geometry.standardOffset
-    const mxcsrLoaded = compacted ? (loaded & MASK_SSE) !== 0 : (rfbm & MASK_MXCSR) !== 0
+    const compacted = i32[header + (XCOMP_BV_OFFSET >> 2) + 1] < 0
+    const loaded = rfbm & i32[header + (XSTATE_BV_OFFSET >> 2)]
+    const offsets = compacted ? compactedPlacement(this.layout, i32[header + (XCOMP_BV_OFFSET >> 2)]) : this.layout.offsets
+    const mxcsrLoaded = compacted ? (loaded & XFEATURE_MASK_SSE) !== 0 : (rfbm & MASK_MXCSR) !== 0
 
     if ((loaded & this.xfd) !== 0) {
       i32[this.word + (XFD_ERR >> 2)] = loaded & this.xfd
@@ -216,7 +209,7 @@ export class XsaveEngine {
       return FAULT_NM
     }
     if (mxcsrLoaded && this.legacy.mxcsrReserved(image)) return this.generalProtection('XRSTOR: reserved bit of MXCSR')
-    for (let left = loaded & ~MASK_LEGACY; left !== 0; left &= left - 1) {
+    for (let left = loaded & ~XFEATURE_MASK_FPSSE; left !== 0; left &= left - 1) {
       const nr = lowestBit(left)
       if (!this.extended.accepts(nr, image + offsets[nr]))
         return this.generalProtection('XRSTORS: a supervisor component holds a value its MSR refuses')
@@ -224,8 +217,8 @@ export class XsaveEngine {
 
     this.restoreLegacy(image, rfbm, loaded, mode)
     if (mxcsrLoaded) this.legacy.loadMxcsr(image)
-    else if (compacted && (rfbm & MASK_SSE) !== 0) this.legacy.initMxcsr()
-    for (let left = rfbm & ~MASK_LEGACY; left !== 0; left &= left - 1) {
+    else if (compacted && (rfbm & XFEATURE_MASK_SSE) !== 0) this.legacy.initMxcsr()
+    for (let left = rfbm & ~XFEATURE_MASK_FPSSE; left !== 0; left &= left - 1) {
       const nr = lowestBit(left)
       if ((loaded >>> nr) & 1) this.extended.load(nr, image + offsets[nr], mode)
       else this.extended.init(nr, mode)
@@ -234,10 +227,10 @@ export class XsaveEngine {
   }
 
   private restoreLegacy(image: number, rfbm: number, loaded: number, mode: number): void {
-    if ((loaded & MASK_FP) !== 0) this.legacy.loadX87(image, mode)
-    else if ((rfbm & MASK_FP) !== 0) this.legacy.initX87()
-    if ((loaded & MASK_SSE) !== 0) this.legacy.loadXmm(image, mode)
-    else if ((rfbm & MASK_SSE) !== 0) this.legacy.initXmm(mode)
+    if ((loaded & XFEATURE_MASK_FP) !== 0) this.legacy.loadX87(image, mode)
+    else if ((rfbm & XFEATURE_MASK_FP) !== 0) this.legacy.initX87()
+    if ((loaded & XFEATURE_MASK_SSE) !== 0) this.legacy.loadXmm(image, mode)
+    else if ((rfbm & XFEATURE_MASK_SSE) !== 0) this.legacy.initXmm(mode)
   }
 
   private generalProtection(reason: string): number {
@@ -256,16 +249,15 @@ export class XsaveEngine {
     this.extentCount = 0
     if (headerError(i32, header, allowed, form, this.xsavec) !== null) return
     const rfbm = requested & allowed
-    const loaded = rfbm & i32[header + (AREA_XSTATE_BV >> 2)]
-    const compacted = i32[header + (AREA_XCOMP_BV >> 2) + 1] < 0
-    if (compacted) this.geometry.layOutCompacted(i32[header + (AREA_XCOMP_BV >> 2)])
-    const sse = (loaded & MASK_SSE) !== 0
-    this.addLegacyExtents((loaded & MASK_FP) !== 0, sse, compacted ? sse : (rfbm & MASK_MXCSR) !== 0, mode)
+    const loaded = rfbm & i32[header + (XSTATE_BV_OFFSET >> 2)]
+    const compacted = i32[header + (XCOMP_BV_OFFSET >> 2) + 1] < 0
+    const sse = (loaded & XFEATURE_MASK_SSE) !== 0
+    this.addLegacyExtents((loaded & XFEATURE_MASK_FP) !== 0, sse, compacted ? sse : (rfbm & MASK_MXCSR) !== 0, mode)
     if ((loaded & this.xfd) !== 0) return
-    const offsets = compacted ? this.geometry.compactedOffset : this.geometry.standardOffset
-    for (let left = loaded & ~MASK_LEGACY; left !== 0; left &= left - 1) {
+    const offsets = compacted ? compactedPlacement(this.layout, i32[header + (XCOMP_BV_OFFSET >> 2)]) : this.layout.offsets
+    for (let left = loaded & ~XFEATURE_MASK_FPSSE; left !== 0; left &= left - 1) {
       const nr = lowestBit(left)
-      this.addExtent(offsets[nr], this.extended.extent(nr, this.geometry.size[nr], mode))
+      this.addExtent(offsets[nr], this.extended.extent(nr, this.layout.sizes[nr], mode))
     }
   }
 
@@ -274,7 +266,7 @@ export class XsaveEngine {
   /** FXSAVE. `sse`: CR4.OSFXSR, and not AMD's fast form (EFER.FFXSR at CPL 0 in 64-bit mode). MXCSR is saved either way. */
   fxsave(image: number, mode: number = MODE_64, sse = true): void {
     this.extentCount = 0
-    this.addExtent(0, sse ? AREA_XMM + xmmCount(mode) * 16 : AREA_XMM)
+    this.addExtent(0, sse ? FXSAVE.XMM + xmmCount(mode) * 16 : FXSAVE.XMM)
     this.legacy.saveX87(image, mode)
     this.legacy.saveMxcsr(image)
     if (sse) this.legacy.saveXmm(image, mode)
@@ -288,4 +280,9 @@ export class XsaveEngine {
     if (sse) this.legacy.loadXmm(image, mode)
     return NO_FAULT
   }
+}
+
+/** Number of the lowest set bit; `bits` is not 0. */
+function lowestBit(bits: number): number {
+  return 31 - Math.clz32(bits & -bits)
 }

@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { gunzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
+import { xstateLayout } from '../../../src/isa/xstate-layout.ts'
 import { MachineMemory } from '../../../src/machine/machine-memory.ts'
 import { PROCESSOR_BASE, SCRATCH_BASE, XCR0 } from '../../../src/machine/memory-map.ts'
-import { MODE_64, MODE_LONG, XRSTOR, XSAVE, XSAVEC, XSAVEOPT } from '../../../src/machine/xsave/area.ts'
 import { AMD_XSAVE } from '../../../src/machine/xsave/behaviour.ts'
+import { MODE_64, MODE_LONG, XRSTOR, XSAVE, XSAVEC, XSAVEOPT } from '../../../src/machine/xsave/forms.ts'
 import { XsaveEngine } from '../../../src/machine/xsave/xsave-engine.ts'
 import { fnv1a, toHex, xorshift } from '../amx/prng.ts'
 
@@ -46,7 +47,7 @@ const memory = new MachineMemory(0x10000)
 const engine = new XsaveEngine(
   memory,
   PROCESSOR_BASE,
-  info.layout.map(([nr, size, offset, flags]) => ({ nr, size, offset, align64: (flags & 2) !== 0 })),
+  xstateLayout(info.layout.map(([nr, size, offset, flags]) => ({ nr, size, offset, align64: (flags & 2) !== 0 }))),
   { behaviour: AMD_XSAVE },
 )
 memory.u32[(PROCESSOR_BASE + XCR0) >> 2] = info.xcr0
