@@ -1,0 +1,58 @@
+import type { AddressSpace } from '../machine/address-space.ts'
+import type { ExecutionContext } from '../machine/execution-context.ts'
+import type { MachineMemory } from '../machine/machine-memory.ts'
+import type { RestoreForm, SaveForm } from '../machine/xsave/forms.ts'
+
+export interface CpuidResult {
+  eax: number
+  ebx: number
+  ecx: number
+  edx: number
+}
+
+export interface HostFault {
+  readonly vector: number
+  readonly hasErrorCode: boolean
+  readonly errorCode: number
+  /** #PF: linear address. */
+  readonly addressLo: number
+  readonly addressHi: number
+  /** #DB: what DR6 would show. */
+  readonly dr6: number
+  /** Why, in words, for people. */
+  readonly reason: string | null
+}
+
+/** What the kernel uses of a logical processor (`Processor` of the machine floor). */
+export interface HostProcessor {
+  readonly id: number
+  /** Wasm offset of its register file. */
+  readonly registerFile: number
+  readonly fault: HostFault
+  /** Instructions retired by the last run. */
+  readonly retired: number
+  runHost(context: ExecutionContext, space: AddressSpace, budget: number): number
+  xsave(form: SaveForm, image: number, rfbm: number): void
+  xrstor(form: RestoreForm, image: number, rfbm: number): number
+  rdmsr(index: number): bigint
+  wrmsr(index: number, value: bigint): number
+  wrmsrXfd(value: number): void
+  setXcr0(value: number): void
+  setXss(value: number): void
+  setPkru(value: number): void
+  readXfdErr(): number
+  writeXfdErr(value: number): void
+  cpuid(leaf: number, subleaf: number): CpuidResult
+  tsc(): number
+}
+
+/** What the kernel uses of the machine. */
+export interface HostMachine {
+  readonly mem: MachineMemory
+  readonly processors: readonly HostProcessor[]
+  newContext(): ExecutionContext
+  freeContext(context: ExecutionContext): void
+  newAddressSpace(): AddressSpace
+  /** The kernel changed physical memory [hpa, hpa + length): code compiled from it must go. */
+  physicalWritten(hpa: number, length: number): void
+}

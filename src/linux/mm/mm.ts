@@ -1,0 +1,132 @@
+import type { AddressSpace } from '../../machine/address-space.ts'
+import { PHYSICAL_BASE } from '../../machine/memory-map.ts'
+import { EFAULT } from '../errno.ts'
+import type { HostMachine } from '../hardware.ts'
+import { handleFault } from './fault.ts'
+import type { MmNotifier } from './notifier.ts'
+import type { PageAllocator } from './page-allocator.ts'
+import { PTE_PRESENT, PTE_USER, PTE_WRITE, PageTable } from './page-table.ts'
+import { UserMemory } from './user-memory.ts'
+import type { MappingOwner } from './vma.ts'
+import { VmaList } from './vma-list.ts'
+
+/** `Mm.getUserPage`: bit 0 of a result that is not negative. */
+export const USER_PAGE_WRITABLE = 1
+
+/** The user address space of a process (Linux's mm_struct). */
+export class Mm extends UserMemory implements MappingOwner {
+  readonly pages: PageAllocator
+  readonly table: PageTable
+  /** The machine's view: software TLBs of this page table. */
+  readonly space: AddressSpace
+  readonly vmas = new VmaList()
+  private readonly notifiers = new Set<MmNotifier>()
+  /** Tasks that run in it (and holders that keep it alive). */
+  private users = 1
+  dead = false
+  /** The one zero page of the host. */
+  readonly zeroPage: number
+  brkStart = 0
+  brk = 0
+  /** Soft RLIMIT_STACK when the program was started: how far the stack may grow. */
+  stackLimit = 0x800000
+  /** For /proc: where arguments and environment lie. */
+  argStart = 0
+  argEnd = 0
+  envStart = 0
+  envEnd = 0
+  /** Pages of anonymous and file memory mapped now. */
+  residentPages = 0
+  minorFaults = 0
+
+  constructor(machine: HostMachine, pages: PageAllocator, zeroPage: number) {
+    super(machine)
+    this.pages = pages
+    this.zeroPage = zeroPage
+    this.table = new PageTable(machine.mem, pages)
+    this.space = machine.newAddressSpace()
+  }
+
+  retain(): this {
+    this.users++
+    return this
+  }
+
+  /** One user less; the last one frees everything. */
+  release(): void {
+    if (--this.users > 0) return
+    this.dead = true
+    for (const notifier of [...this.notifiers]) notifier.release()
+    this.notifiers.clear()
+    for (const vma of this.vmas.all) {
+      this.clearEntries(vma.start, vma.end)
+      vma.dispose()
+    }
+    this.vmas.all.length = 0
+    this.table.free()
+    this.space.release()
+  }
+
+  addNotifier(notifier: MmNotifier): void {
+    this.notifiers.add(notifier)
+  }
+  removeNotifier(notifier: MmNotifier): void {
+    this.notifiers.delete(notifier)
+  }
+  /** Call before translations of [start, end) change or lose rights. */
+  invalidating(start: number, end: number): void {
+    for (const notifier of this.notifiers) notifier.invalidateRange(start, end)
+  }
+
+  fault(address: number, write: boolean, execute: boolean): number {
+    return handleFault(this, address, write, execute)
+  }
+
+  /**
+   * The page under a user address, faulted in as a write (or read) access would. For KVM's second stage: the answer stays
+   * true until a notifier says otherwise.
+   * @returns hpa of the page, plus USER_PAGE_WRITABLE when it may be written now; -EFAULT
+   */
+  getUserPage(address: number, write: boolean): number {
+    const at = this.resolve(address, write)
+    if (at < 0) return -EFAULT
+    const entry = this.mem.i32[this.table.find(address)]
+    return at - (at & 0xfff) - PHYSICAL_BASE + ((entry & PTE_WRITE) !== 0 ? USER_PAGE_WRITABLE : 0)
+  }
+
+  /** Whether an access would succeed without faulting anything in. */
+  isPresent(address: number): boolean {
+    const word = this.table.find(address)
+    return word !== 0 && (this.mem.i32[word] & (PTE_PRESENT | PTE_USER)) === (PTE_PRESENT | PTE_USER)
+  }
+
+  /** Drops pages and translations of [start, end) (MADV_DONTNEED, truncation); mappings stay. */
+  zap(start: number, end: number): void {
+    this.invalidating(start, end)
+    if (this.clearEntries(start, end) > 0) this.flushRange(start, end)
+  }
+
+  private clearEntries(start: number, end: number): number {
+    const { i32 } = this.mem
+    let cleared = 0
+    this.table.forEach(start, end, (word) => {
+      const hpa = (i32[word] & ~0xfff) >>> 0
+      i32[word] = 0
+      i32[word + 1] = 0
+      this.pages.release(hpa)
+      if (hpa !== this.zeroPage) this.residentPages--
+      cleared++
+    })
+    return cleared
+  }
+
+  /** Translations of [start, end) changed in memory: no processor may use the old ones. */
+  flushRange(start: number, end: number): void {
+    if (end - start > 0x10000) this.space.flush()
+    else for (let at = start; at < end; at += 4096) this.flushPage(at)
+  }
+
+  flushPage(address: number): void {
+    this.space.flushPage(address | 0, Math.floor(address / 4294967296))
+  }
+}

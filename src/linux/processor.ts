@@ -1,0 +1,48 @@
+import type { FpuThread } from './fpu/thread-fpu.ts'
+import type { HostProcessor } from './hardware.ts'
+import type { Kernel } from './kernel.ts'
+import type { Task } from './task.ts'
+
+/** Per-CPU data of the host kernel. */
+export class HostCpu {
+  readonly kernel: Kernel
+  readonly id: number
+  readonly processor: HostProcessor
+  /** The task that runs here now; null = idle. */
+  current: Task | null = null
+  /** Whose extended state the registers hold (PERM-40); null = nobody's. */
+  fpuOwner: FpuThread | null = null
+  /** Last value written to IA32_XFD on this processor (PERM-33). */
+  xfdShadow = 0
+  /** kernel_fpu_begin is in effect. */
+  inKernelFpu = false
+  /** Tasks ready to run here, next first. */
+  readonly queue: Task[] = []
+  /** Instructions the current task may still retire before another may take its place. */
+  sliceLeft = 0
+  /** Something better to run, or the slice is over. */
+  needResched = false
+
+  constructor(kernel: Kernel, processor: HostProcessor) {
+    this.kernel = kernel
+    this.id = processor.id
+    this.processor = processor
+  }
+
+  /**
+   * How many instructions may retire now before the kernel must look up: until the slice ends or the next timer is due.
+   * What `runHost` and `enterGuest` get as their budget; at least 1.
+   */
+  budget(): number {
+    return this.kernel.clock.budget(this)
+  }
+
+  /** Tells the clock that `instructions` retired here; timers that came due have run when this returns. */
+  account(instructions: number): void {
+    this.kernel.clock.account(this, instructions)
+  }
+}
+
+declare const pinned: unique symbol
+/** A processor that the code holding it cannot lose: only `withPreemptionDisabled` and entry code make one. */
+export type PinnedProcessor = HostCpu & { readonly [pinned]: true }
