@@ -1,20 +1,40 @@
 import type { MachineMemory } from '../machine-memory.ts'
+import {
+  add,
+  countdown,
+  get,
+  i32,
+  memory,
+  op,
+  overMemory,
+  seq,
+  set,
+  shuffle,
+  type WasmFunction,
+} from '../wasm/function-module.ts'
+import { I32, V, V128, W } from '../wasm/opcodes.ts'
 
-/** Bytes of the two sources as TDPBSSD, TDPBSUD, TDPBUSD and TDPBUUD take them: the third letter is source 1, the fourth source 2. */
+/** Bytes of the two sources as TDPBSSD, TDPBSUD, TDPBUSD and TDPBUUD take them: the fourth letter is source 1, the fifth source 2. */
 export interface Int8Signs {
   readonly signed1: boolean
   readonly signed2: boolean
 }
 
-const source1 = new Int32Array(16 * 64)
-const source2 = new Int32Array(16 * 64)
+type DotFunction = (destination: number, tile1: number, tile2: number, m: number, k: number, groups: number) => void
+type DotFunctions = Record<string, DotFunction>
+const nameOf = (signs: Int8Signs): string => `dot${signs.signed1 ? 'S' : 'U'}${signs.signed2 ? 'S' : 'U'}`
+
+const functions = overMemory<DotFunctions>(() =>
+  [true, false].flatMap((signed1) => [true, false].map((signed2) => dotFunction({ signed1, signed2 }))),
+)
 
 /**
  * destination[m][n] += sum over k of source1[m][4k..4k+3] . source2[k][4n..4n+3], modulo 2^32. Offsets in wasm memory, rows 64
- * bytes apart. SDM Vol. 2 "TDPBSSD/TDPBSUD/TDPBUSD/TDPBUUD".
+ * bytes apart. SDM Vol. 2 "TDPBSSD/TDPBSUD/TDPBUSD/TDPBUUD". Columns are done four at a time: those that n does not reach get
+ * values that the caller overwrites.
  */
 export function dotInt8(
-  memory: MachineMemory,
+  mem: MachineMemory,
   destination: number,
   tile1: number,
   tile2: number,
@@ -23,41 +43,39 @@ export function dotInt8(
   n: number,
   signs: Int8Signs,
 ): void {
-  const { i32 } = memory
-  widen(memory.u8, tile1, m, 4 * k, signs.signed1, source1)
-  widenTransposed(memory.u8, tile2, k, n, signs.signed2, source2)
-  const depth = 4 * k
-  for (let row = 0; row < m; row++) {
-    const a0 = row * 64
-    const out = (destination + row * 64) >>> 2
-    for (let column = 0; column < n; column++) {
-      const b0 = column * 64
-      let sum = i32[out + column]
-      for (let i = 0; i < depth; i += 4) {
-        sum =
-          (sum +
-            Math.imul(source1[a0 + i], source2[b0 + i]) +
-            Math.imul(source1[a0 + i + 1], source2[b0 + i + 1]) +
-            Math.imul(source1[a0 + i + 2], source2[b0 + i + 2]) +
-            Math.imul(source1[a0 + i + 3], source2[b0 + i + 3])) |
-          0
-      }
-      i32[out + column] = sum
-    }
-  }
+  functions(mem.wasm)[nameOf(signs)](destination, tile1, tile2, m, k, (n + 3) >> 2)
 }
 
-function widen(u8: Uint8Array, tile: number, rows: number, bytes: number, signed: boolean, into: Int32Array): void {
-  const shift = signed ? 24 : 0
-  for (let row = 0; row < rows; row++) {
-    for (let i = 0; i < bytes; i++) into[row * 64 + i] = (u8[tile + row * 64 + i] << shift) >> shift
-  }
-}
+/** Even and odd 32-bit elements of two vectors. */
+const EVEN = shuffle([0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27])
+const ODD = shuffle([4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31])
 
-/** Row k holds four bytes for each column; afterwards row n holds the bytes of column n in the order of k. */
-function widenTransposed(u8: Uint8Array, tile: number, k: number, n: number, signed: boolean, into: Int32Array): void {
-  const shift = signed ? 24 : 0
-  for (let row = 0; row < k; row++) {
-    for (let i = 0; i < 4 * n; i++) into[(i >> 2) * 64 + row * 4 + (i & 3)] = (u8[tile + row * 64 + i] << shift) >> shift
-  }
+function dotFunction(signs: Int8Signs): WasmFunction {
+  const [destination, tile1, tile2, m, k, groups] = [0, 1, 2, 3, 4, 5]
+  const [group, depth, a, b, c] = [6, 7, 8, 9, 10]
+  const [sum, four, bytes, low, high] = [11, 12, 13, 14, 15]
+  const widen1 = op(signs.signed1 ? V.i16x8_extend_low_i8x16_s : V.i16x8_extend_low_i8x16_u)
+  const widenLow = op(signs.signed2 ? V.i16x8_extend_low_i8x16_s : V.i16x8_extend_low_i8x16_u)
+  const widenHigh = op(signs.signed2 ? V.i16x8_extend_high_i8x16_s : V.i16x8_extend_high_i8x16_u)
+  // One dword of source 1 against four columns: a dot product of pairs leaves two halves of each column side by side.
+  const step = seq(
+    seq(get(a), memory(V.load32_splat), widen1, set(four)),
+    seq(get(b), memory(V.load), set(bytes)),
+    seq(get(bytes), widenLow, get(four), op(V.i32x4_dot_i16x8_s), set(low)),
+    seq(get(bytes), widenHigh, get(four), op(V.i32x4_dot_i16x8_s), set(high)),
+    seq(get(sum), get(low), get(high), EVEN, op(V.i32x4_add), get(low), get(high), ODD, op(V.i32x4_add), set(sum)),
+    seq(add(a, i32(4)), add(b, i32(64))),
+  )
+  const columns = seq(
+    seq(get(c), memory(V.load), set(sum)),
+    seq(get(tile1), set(a), get(tile2), get(c), get(destination), op(W.i32_sub), op(W.i32_add), set(b)),
+    seq(get(k), set(depth), countdown(depth, step)),
+    seq(get(c), get(sum), memory(V.store), add(c, i32(16))),
+  )
+  const row = seq(
+    seq(get(destination), set(c), get(groups), set(group), countdown(group, columns)),
+    seq(add(destination, i32(64)), add(tile1, i32(64))),
+  )
+  const locals = [I32, I32, I32, I32, I32, V128, V128, V128, V128, V128] as const
+  return { name: nameOf(signs), parameters: 6, result: false, locals, code: countdown(m, row) }
 }

@@ -1,0 +1,125 @@
+import { REG } from '../../execution-context.ts'
+import { I64, W } from '../../wasm/opcodes.ts'
+import { define } from '../../translate/definitions.ts'
+import { and, binary, type Bits, constant, type Expr, eqz, i64, low, ne, sub, zeroExtend, zeroOf } from '../../translate/expr.ts'
+import type { InstructionSite } from '../../translate/instruction.ts'
+import { Register } from '../../decoder/iced-tables.ts'
+import { MODE_STACK_32 } from '../../mode.ts'
+
+/** Jumps, calls, returns and loops within a code segment. SDM Vol. 2 "Jcc", "JMP", "CALL", "RET", "LOOP". */
+
+const CONDITIONS = ['O', 'NO', 'B', 'AE', 'E', 'NE', 'BE', 'A', 'S', 'NS', 'P', 'NP', 'L', 'GE', 'LE', 'G']
+CONDITIONS.forEach((cc, code) => {
+  define(`J${cc}`, (s) => {
+    const next = s.d.offset + s.d.length
+    s.region.branchIf(s.e.flags.condition(code), next + s.d.branchDisplacement, next)
+  })
+})
+
+/** Width of stack pushes by near calls: 64 in 64-bit mode, else the operand size. */
+const stackBits = (s: InstructionSite): Bits => (s.is64 ? 64 : s.d.opKind[0] === 1 || s.bitsOf(0) === 16 ? 16 : 32)
+
+/** Width of the stack pointer. */
+const stackPointerBits = (s: InstructionSite): Bits => (s.is64 ? 64 : s.mode & MODE_STACK_32 ? 32 : 16)
+
+/** RSP plus a displacement, at the stack-pointer width, as i64. */
+export function stackPointer(s: InstructionSite, displacement: number): Expr {
+  const rsp = s.e.gprNow(REG.RSP)
+  const moved = displacement === 0 ? rsp : binary(W.i64_add, I64, rsp, i64(displacement))
+  const bits = stackPointerBits(s)
+  return s.e.let(bits === 64 ? moved : and(64, moved, i64(bits === 32 ? -1 : 0xffff, 0)))
+}
+/** Writes RSP at the stack-pointer width. */
+export function setStackPointer(s: InstructionSite, value: Expr): void {
+  const bits = stackPointerBits(s)
+  if (bits === 16) s.writeGpr(Register.SP, low(64, 16, value))
+  else s.e.setGpr(REG.RSP, value)
+}
+export function push(s: InstructionSite, bits: Bits, value: Expr): void {
+  const kept = s.e.let(value)
+  const sp = stackPointer(s, -bits / 8)
+  s.e.storeInt(s.stackAddress(sp), bits, kept)
+  setStackPointer(s, sp)
+}
+/** The value at the top of the stack; RSP is moved by `moveBy` bytes more than its size. */
+export function pop(s: InstructionSite, bits: Bits, moveBy = 0): Expr {
+  const value = s.e.loadInt(s.stackAddress(stackPointer(s, 0)), bits)
+  setStackPointer(s, stackPointer(s, bits / 8 + moveBy))
+  return value
+}
+
+define('JMP', (s) => {
+  if (isNearBranch(s)) {
+    s.region.goTo(s.d.offset + s.d.length + s.d.branchDisplacement)
+    return
+  }
+  if (isFar(s)) return s.callOutAndJump('far-jump')
+  const target = s.read(0)
+  jumpTo(s, zeroExtend(s.bitsOf(0), 64, target))
+})
+
+define('CALL', (s) => {
+  if (isNearBranch(s)) {
+    push(s, stackBits(s), low(64, stackBits(s), s.nextRip))
+    s.region.goTo(s.d.offset + s.d.length + s.d.branchDisplacement)
+    return
+  }
+  if (isFar(s)) return s.callOutAndJump('far-call')
+  const target = s.read(0)
+  push(s, s.bitsOf(0), low(64, s.bitsOf(0), s.nextRip))
+  jumpTo(s, zeroExtend(s.bitsOf(0), 64, target))
+})
+
+define('RET', (s) => {
+  const bits: Bits = s.is64 ? 64 : (s.codeBits as Bits)
+  const released = s.d.opCount > 0 ? s.d.immediateLo & 0xffff : 0
+  jumpTo(s, zeroExtend(bits, 64, pop(s, bits, released)))
+})
+
+const isNearBranch = (s: InstructionSite): boolean => s.d.opKind[0] >= 1 && s.d.opKind[0] <= 3
+/** Far pointers: an immediate, or a memory operand of 4, 6 or 10 bytes. */
+const isFar = (s: InstructionSite): boolean => s.d.opKind[0] === 4 || s.d.opKind[0] === 5 || (s.isMemory(0) && [6, 10].includes(s.d.memoryBytes))
+
+/** A non-canonical target faults at the jump on Intel; the fetch that follows reports it here, with RIP at the target. */
+function jumpTo(s: InstructionSite, rip: Expr): void {
+  s.region.goToValue(rip)
+}
+
+/** Counter register of LOOP and JrCXZ by address size (the decoder names the instruction's count register in its mnemonic). */
+function counter(s: InstructionSite, bits: Bits): Expr {
+  return s.e.let(low(64, bits, s.e.gprNow(REG.RCX)))
+}
+for (const [name, bits] of [['JCXZ', 16], ['JECXZ', 32], ['JRCXZ', 64]] as const) {
+  define(name, (s) => {
+    const next = s.d.offset + s.d.length
+    s.region.branchIf(eqz(bits, counter(s, bits)), next + s.d.branchDisplacement, next)
+  })
+}
+for (const [name, zf] of [['LOOP', -1], ['LOOPE', 1], ['LOOPNE', 0]] as const) {
+  define(name, (s) => {
+    const bits: Bits = s.is64 ? 64 : (s.codeBits as Bits)
+    const count = s.e.let(sub(bits, counter(s, bits), constant(bits, 1)))
+    s.writeGpr(bits === 64 ? Register.RCX : bits === 32 ? Register.ECX : Register.CX, count)
+    let condition = ne(bits, count, zeroOf(bits))
+    if (zf >= 0) condition = and(32, condition, s.e.flags.condition(zf === 1 ? 4 : 5))
+    const next = s.d.offset + s.d.length
+    s.region.branchIf(condition, next + s.d.branchDisplacement, next)
+  })
+}
+
+define('UD2', (s) => s.raise(6))
+define('INT3', (s) => s.callOutAndJump('software-exception', constant(32, 3)))
+define('INT1', (s) => s.callOutAndJump('software-exception', constant(32, 1)))
+define('INT', (s) => s.callOutAndJump('software-interrupt', constant(32, s.d.immediateLo & 0xff)))
+define('SYSCALL', (s) => s.callOutAndJump('syscall'))
+define('SYSRET', (s) => s.callOutAndJump('sysret', constant(32, 32)))
+define('SYSRETQ', (s) => s.callOutAndJump('sysret', constant(32, 64)))
+define('SYSENTER', (s) => s.callOutAndJump('sysenter'))
+define('SYSEXIT', (s) => s.callOutAndJump('sysexit', constant(32, 32)))
+define('SYSEXITQ', (s) => s.callOutAndJump('sysexit', constant(32, 64)))
+define('IRET', (s) => s.callOutAndJump('iret', constant(32, 16)))
+define('IRETD', (s) => s.callOutAndJump('iret', constant(32, 32)))
+define('IRETQ', (s) => s.callOutAndJump('iret', constant(32, 64)))
+define('RETF', (s) => s.callOutAndJump('far-return', constant(32, s.d.opCount > 0 ? s.d.immediateLo & 0xffff : 0)))
+define('HLT', (s) => s.callOut('hlt'))
+

@@ -1,0 +1,119 @@
+import type { CpuModel } from '../isa/cpu-model.ts'
+import { AddressSpace } from './address-space.ts'
+import { CodeCache, type EngineOptions } from './code-cache.ts'
+import { Decoded, InstructionDecoder } from './decoder/decoder.ts'
+import { CPUID_FEATURE_NAMES, MNEMONIC_NAMES } from './decoder/iced-tables.ts'
+import { ExecutionContext } from './execution-context.ts'
+import './instructions/all.ts'
+import { lacksFeature } from './instruction-features.ts'
+import { CONTEXT_BASE, CONTEXT_COUNT, CONTEXT_STRIDE, MAX_PROCESSORS, PROCESSOR_BASE, PROCESSOR_STRIDE } from './memory-map.ts'
+import { MachineMemory } from './machine-memory.ts'
+import { PageWalk } from './page-walk.ts'
+import { Processor } from './processor.ts'
+import type { SecondStage } from './second-stage.ts'
+import { SlowPaths } from './slow-paths.ts'
+import { SoftwareTlbPool } from './software-tlb.ts'
+import { bitnessOf } from './translate/region.ts'
+import { UnsupportedLog } from './unsupported-log.ts'
+
+export interface MachineOptions {
+  model: CpuModel
+  /** Logical processors, 1..16. Default 2. */
+  processors?: number
+  /** Bytes of RAM, a multiple of 64 KiB, at most 4 GiB - 16 MiB. Default 1 GiB (committed when touched). */
+  physicalBytes?: number
+  /** The compiled iced_x86_bg.wasm of iced-x86 1.21.0. */
+  decoder: WebAssembly.Module
+  engine?: EngineOptions
+}
+
+/** Counts of what the machine did; every one is a by-product of doing it. */
+export interface MachineCounters {
+  xsaveExecuted: number
+  xsaveBytes: number
+  xrstorExecuted: number
+  xrstorBytes: number
+  msrReads: number
+  msrWrites: number
+  vmEntries: number
+}
+
+/** One physical machine: memory, logical processors, the engine. It knows nothing of Linux or KVM. */
+export class Machine {
+  readonly mem: MachineMemory
+  readonly model: CpuModel
+  readonly processors: Processor[] = []
+  readonly tlbs: SoftwareTlbPool
+  readonly pageWalk: PageWalk
+  readonly code: CodeCache
+  readonly slow: SlowPaths
+  readonly decoder: InstructionDecoder
+  readonly unsupported: UnsupportedLog
+  readonly counters: MachineCounters = { xsaveExecuted: 0, xsaveBytes: 0, xrstorExecuted: 0, xrstorBytes: 0, msrReads: 0, msrWrites: 0, vmEntries: 0 }
+  /** Instructions retired on all processors since the machine was made: the virtual clock. */
+  retired = 0
+  private readonly freeContexts: number[] = []
+  private nextContext = 0
+
+  constructor(options: MachineOptions) {
+    const count = options.processors ?? 2
+    if (count < 1 || count > MAX_PROCESSORS) throw new RangeError(`${count} processors: 1 to ${MAX_PROCESSORS}`)
+    this.model = options.model
+    this.mem = new MachineMemory(options.physicalBytes ?? 1 << 30)
+    this.tlbs = new SoftwareTlbPool(this.mem)
+    this.pageWalk = new PageWalk(this.mem, options.model.maxPhysAddr)
+    this.decoder = new InstructionDecoder(options.decoder)
+    this.slow = new SlowPaths(this)
+    this.unsupported = new UnsupportedLog()
+    this.code = new CodeCache(this.mem, this.decoder, this.slow.imports(), options.engine ?? {})
+    this.code.compiler.site.isAvailable = () => this.instructionIsAvailable()
+    this.tlbs.onWrap = () => this.code.clearJumpCache()
+    for (let i = 0; i < count; i++) this.processors.push(new Processor(this, i, PROCESSOR_BASE + i * PROCESSOR_STRIDE))
+  }
+
+  /** A zeroed execution context. RangeError when all 4096 are in use. */
+  newContext(): ExecutionContext {
+    const base = this.freeContexts.pop() ?? CONTEXT_BASE + this.nextContext++ * CONTEXT_STRIDE
+    if (base >= CONTEXT_BASE + CONTEXT_COUNT * CONTEXT_STRIDE) throw new RangeError(`more than ${CONTEXT_COUNT} execution contexts`)
+    this.mem.u8.fill(0, base, base + CONTEXT_STRIDE)
+    const ctx = new ExecutionContext(this.mem, base)
+    ctx.rflags = 2
+    return ctx
+  }
+  freeContext(ctx: ExecutionContext): void {
+    this.freeContexts.push(ctx.base)
+  }
+
+  newAddressSpace(secondStage: SecondStage | null = null): AddressSpace {
+    return new AddressSpace(this.tlbs, secondStage)
+  }
+
+  /** The kernel, a device or an ioctl wrote physical memory [hpa, hpa + bytes): compiled code of it goes. */
+  physicalWritten(hpa: number, bytes: number): void {
+    this.code.physicalWritten(hpa, bytes)
+  }
+
+  private readonly availability = new Map<number, boolean>()
+  /** Whether the model's CPUID has every feature the instruction decoded last needs. */
+  private instructionIsAvailable(): boolean {
+    const d = this.code.compiler.site.d
+    let known = this.availability.get(d.code)
+    if (known === undefined) {
+      known = lacksFeature(d.features, this.model) === null
+      this.availability.set(d.code, known)
+    }
+    return known
+  }
+
+  /** Notes the instruction whose bytes are at wasm offset `at` as one that raised #UD for want of support. */
+  noteUnsupported(at: number, length: number, mode: number, rip: bigint): void {
+    const bytes = this.mem.u8.slice(at, at + length)
+    const hex = Array.from(bytes, (b) => b.toString(16).padStart(2, '0')).join('')
+    this.decoder.setWindow(bitnessOf(mode), bytes, 0, length)
+    const d = new Decoded()
+    const known = this.decoder.decode(0, d)
+    const features = known ? d.features.map((f) => CPUID_FEATURE_NAMES[f]) : []
+    const reason = !known ? 'invalid' : lacksFeature(d.features, this.model) !== null ? 'model' : 'engine'
+    this.unsupported.note({ mnemonic: known ? MNEMONIC_NAMES[d.mnemonic].toUpperCase() : '(invalid)', bytes: hex, features, reason, rip })
+  }
+}
