@@ -63,6 +63,8 @@ export interface CpuModelFacts {
   readonly splitLockDetectByModel?: boolean
   /** Data for an out-of-range leaf: of the highest basic leaf (Intel, SDM), or zeros (AMD, and some emulators). */
   readonly outOfRangeLeaf?: 'highest-basic' | 'zero'
+  /** False where leaves 0BH and 1FH are empty whatever the machine (one emulator). */
+  readonly topologyLeaves?: false
   readonly source: string
   /** True if the rows come from a CPUID reading of the real part (as far as its hypervisor passed it on). */
   readonly hasRealDump: boolean

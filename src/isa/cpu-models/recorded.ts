@@ -23,6 +23,7 @@ export const sapphireRapidsBochs: CpuModelFacts = {
   maxBasicLeaf: 0x20,
   maxExtendedLeaf: 0x80000008,
   outOfRangeLeaf: 'zero',
+  topologyLeaves: false,
   rows: [
     row(0x1, 0, 0, 0, 0x7ffef3bf, 0xafebfbff, BOCHS),
     row(0x2, 0, 0x00feff01, 0x000000f0, 0, 0, BOCHS),
