@@ -34,6 +34,15 @@ export interface HostProcessor {
   runHost(context: ExecutionContext, space: AddressSpace, budget: number): number
   xsave(form: SaveForm, image: number, rfbm: number): void
   xrstor(form: RestoreForm, image: number, rfbm: number): number
+  /** Which bytes the last save wrote or the last `restoreExtents` named: pairs {offset, length}; and XINUSE. */
+  readonly xsaveEngine: {
+    readonly extents: Int32Array
+    readonly extentCount: number
+    inUse(mask: number): number
+    restoreExtents(image: number, requested: number, form: RestoreForm): void
+  }
+  readonly pkru: number
+  readonly xfd: number
   rdmsr(index: number): bigint
   wrmsr(index: number, value: bigint): number
   wrmsrXfd(value: number): void

@@ -1,0 +1,311 @@
+import { FXSAVE, XFEATURE_MASK_FPSSE, XSTATE_BV_OFFSET } from '../../isa/xfeatures.ts'
+import { standardSize } from '../../isa/xstate-layout.ts'
+import { EFAULT, EINVAL, EPERM, refuse } from '../errno.ts'
+import type { Kernel } from '../kernel.ts'
+import type { PinnedProcessor } from '../processor.ts'
+import type { Task } from '../task.ts'
+import { kernelSize as kernelSizeOf } from './config.ts'
+import type { GuestFpu, HostXstate, UabiLoad } from './door.ts'
+import { FpState } from './fpstate.ts'
+import type { FxsaveFields } from './legacy-fields.ts'
+import { groupPermission } from './permission.ts'
+import { loadForUser, markActive, restoreRegisters, saveRegisters, updateXfd as writeXfd } from './registers.ts'
+import type { FpuThread } from './thread-fpu.ts'
+import { checkUabi, componentAt, copyFromUabi as loadUabi, copyToUabi as storeUabi } from './uabi-copy.ts'
+
+/** What a handle of the door stands for (Linux's struct fpu_guest). GFPU §1. */
+class GuestFpuState {
+  readonly kernel: Kernel
+  fpstate: FpState | null
+  /** Components the image is sized for. */
+  xfeatures: number
+  xfdErr = 0
+  uabiSize: number
+  /** Thread whose active image it is. */
+  loadedBy: FpuThread | null = null
+
+  constructor(kernel: Kernel, fpstate: FpState) {
+    const { xstate } = kernel
+    this.kernel = kernel
+    this.fpstate = fpstate
+    this.xfeatures = xstate.guestDefault
+    this.uabiSize = Math.max(xstate.questions.guestUabiFloor, xstate.userDefaultSize)
+  }
+}
+
+function stateOf(handle: GuestFpu): GuestFpuState {
+  return handle as unknown as GuestFpuState
+}
+function imageOf(handle: GuestFpu): FpState {
+  const { fpstate } = stateOf(handle)
+  if (fpstate === null) throw new Error('guest FPU used after it was freed')
+  return fpstate
+}
+
+export function allocate(task: Task): GuestFpu | null {
+  const { kernel } = task
+  const { xstate } = kernel
+  const fpstate = FpState.allocate(kernel.heap, xstate.guestDefaultSize)
+  if (fpstate === null) return null
+  fpstate.size = xstate.guestDefaultSize
+  fpstate.userSize = xstate.userDefaultSize
+  fpstate.xfeatures = xstate.guestDefault
+  fpstate.userXfeatures = xstate.userDefault
+  fpstate.xfd = 0 // the reset value, unlike host threads (GFPU-02)
+  fpstate.isValloc = true
+  fpstate.isGuest = true
+  fpstate.initImage(xstate)
+  groupPermission(task, true).locked = true
+  return new GuestFpuState(kernel, fpstate) as unknown as GuestFpu
+}
+
+export function free(handle: GuestFpu): void {
+  const state = stateOf(handle)
+  const fpstate = imageOf(handle)
+  if (fpstate.inUse || !fpstate.isValloc || !fpstate.isGuest) throw new Error('guest FPU freed while in use (GFPU-05)')
+  fpstate.free()
+  state.fpstate = null
+}
+
+export function load(cpu: PinnedProcessor, handle: GuestFpu): void {
+  const state = stateOf(handle)
+  const { fpu } = cpu.current!
+  const image = imageOf(handle)
+  if (image.inUse) throw new Error(`guest FPU loaded twice on cpu ${cpu.id} (GFPU-16)`)
+  saveCurrent(fpu, cpu)
+  fpu.taskFpstate = fpu.fpstate
+  fpu.fpstate = image
+  image.inUse = true
+  state.loadedBy = fpu
+  activate(fpu, cpu)
+}
+
+export function put(cpu: PinnedProcessor, handle: GuestFpu): void {
+  const state = stateOf(handle)
+  const { fpu } = cpu.current!
+  const image = imageOf(handle)
+  if (!image.inUse || state.loadedBy !== fpu || fpu.taskFpstate === null) throw new Error('guest FPU put without being loaded (GFPU-16)')
+  saveCurrent(fpu, cpu)
+  image.inUse = false
+  state.loadedBy = null
+  fpu.fpstate = fpu.taskFpstate
+  fpu.taskFpstate = null
+  activate(fpu, cpu)
+}
+
+function saveCurrent(fpu: FpuThread, cpu: PinnedProcessor): void {
+  if (!fpu.fpstate.isConfidential && !fpu.needLoad) saveRegisters(fpu, cpu)
+}
+
+function activate(fpu: FpuThread, cpu: PinnedProcessor): void {
+  if (fpu.fpstate.isConfidential) writeXfd(fpu, cpu, fpu.fpstate)
+  else restoreRegisters(fpu, cpu, fpu.fpstate, fpu.config.restoreMask)
+  markActive(fpu, cpu)
+}
+
+export function ensureRegistersLoaded(cpu: PinnedProcessor): void {
+  const { fpu } = cpu.current!
+  if (fpu.needLoad) loadForUser(fpu, cpu)
+}
+
+export function enableFeatures(task: Task, handle: GuestFpu, cpuidFeatures: number): number {
+  const state = stateOf(handle)
+  const { xstate } = state.kernel
+  const wanted = cpuidFeatures & ~state.xfeatures & xstate.questions.userDynamic
+  if (wanted === 0) return 0
+  const record = groupPermission(task, true)
+  const { guestPermission } = xstate.questions
+  if (guestPermission === 'enforced' && (record.statePerm & wanted) !== wanted) {
+    return refuse(task, EPERM, 'GFPU-39', 'guest CPUID has a dynamic component without guest permission (ARCH_REQ_XCOMP_GUEST_PERM)')
+  }
+  if (guestPermission === 'ignored' && (xstate.userMax & wanted) !== wanted) {
+    return refuse(task, EPERM, 'GFPU-42', 'guest CPUID has a component that this host lacks')
+  }
+  return growImage(task, state, wanted)
+}
+
+/** fpstate_realloc for a guest: a new zeroed image; content survives only if it is in the registers (GFPU-39, -40). */
+function growImage(task: Task, state: GuestFpuState, added: number): number {
+  const { xstate, heap } = state.kernel
+  const old = state.fpstate!
+  const record = groupPermission(task, true)
+  const ignored = xstate.questions.guestPermission === 'ignored'
+  const kernelSize = ignored ? kernelSizeOf(xstate, old.xfeatures | added) : record.kernelSize
+  const userSize = ignored ? standardSize(xstate.layout, old.userXfeatures | added) : record.userSize
+  const grown = FpState.allocate(heap, kernelSize)
+  if (grown === null) return refuse(task, EFAULT, 'GFPU-39', 'no memory for the larger image')
+  grown.size = kernelSize
+  grown.userSize = userSize
+  grown.isValloc = true
+  grown.isGuest = true
+  grown.isConfidential = old.isConfidential
+  grown.inUse = old.inUse
+  state.xfeatures |= added
+  state.uabiSize = userSize
+  const active = task.fpu.fpstate === old
+  if (active && task.fpu.needLoad) loadForUser(task.fpu, task.cpu!)
+  grown.xfeatures = old.xfeatures | added
+  grown.userXfeatures = old.userXfeatures | added
+  grown.xfd = old.xfd & ~added
+  grown.initXcompBv(xstate)
+  state.fpstate = grown
+  if (active) {
+    task.fpu.fpstate = grown
+    writeXfd(task.fpu, task.cpu!, grown)
+  }
+  state.kernel.trace.fpu?.('guest_fpstate_grown', task, { features: grown.xfeatures, size: grown.size, uabiSize: userSize })
+  old.free()
+  return 0
+}
+
+export function uabiSize(handle: GuestFpu): number {
+  return stateOf(handle).uabiSize
+}
+
+export function copyToUabi(handle: GuestFpu, into: Uint8Array, at: number, size: number, trim: number, pkru: number): void {
+  const { kernel } = stateOf(handle)
+  const { mem } = kernel.machine
+  const fpstate = imageOf(handle)
+  if (kernel.xstate.xsave) {
+    storeUabi(kernel.xstate, mem, fpstate, into, at, size, trim, pkru)
+    return
+  }
+  into.fill(0, at, at + size)
+  into.set(mem.u8.subarray(fpstate.image, fpstate.image + 512), at)
+  into[at + XSTATE_BV_OFFSET] = XFEATURE_MASK_FPSSE // XSAVE-12
+}
+
+export function copyFromUabi(handle: GuestFpu, from: Uint8Array, at: number, supported: number): UabiLoad {
+  const { kernel } = stateOf(handle)
+  const { xstate } = kernel
+  const { mem } = kernel.machine
+  const fpstate = imageOf(handle)
+  const view = new DataView(from.buffer, from.byteOffset + at)
+  const hi = view.getInt32(XSTATE_BV_OFFSET + 4, true)
+  if (!xstate.xsave) return loadLegacyOnly(kernel, fpstate, from, at)
+  if (xstate.questions.setXsaveDropsDisabled && (view.getInt32(XSTATE_BV_OFFSET, true) & fpstate.xfd) !== 0) {
+    view.setInt32(XSTATE_BV_OFFSET, view.getInt32(XSTATE_BV_OFFSET, true) & ~fpstate.xfd, true)
+  }
+  const foreign = view.getInt32(XSTATE_BV_OFFSET, true) & ~supported
+  if (foreign !== 0 || hi !== 0) {
+    return refusedLoad('XSAVE-17', `XSTATE_BV has components this host's KVM does not support: 0x${((hi !== 0 ? hi : foreign) >>> 0).toString(16)}`)
+  }
+  const refusal = checkUabi(xstate, fpstate, from, at)
+  if (refusal !== null) return refusedLoad(refusal.rule, refusal.because)
+  return { status: 0, pkru: loadUabi(xstate, mem, fpstate, from, at), rule: '', because: '' }
+}
+
+/** XSAVE-25. */
+function loadLegacyOnly(kernel: Kernel, fpstate: FpState, from: Uint8Array, at: number): UabiLoad {
+  const view = new DataView(from.buffer, from.byteOffset + at)
+  const features = view.getInt32(XSTATE_BV_OFFSET, true)
+  if ((features & ~XFEATURE_MASK_FPSSE) !== 0 || view.getInt32(XSTATE_BV_OFFSET + 4, true) !== 0) {
+    return refusedLoad('XSAVE-25', 'a host without XSAVE takes FP and SSE only')
+  }
+  if ((view.getUint32(FXSAVE.MXCSR, true) & ~kernel.xstate.mxcsrMask) !== 0) return refusedLoad('XSAVE-25', 'MXCSR has reserved bits')
+  kernel.machine.mem.u8.set(from.subarray(at, at + 512), fpstate.image)
+  return { status: 0, pkru: -1, rule: '', because: '' }
+}
+
+function refusedLoad(rule: string, because: string): UabiLoad {
+  return { status: -EINVAL, pkru: -1, rule, because }
+}
+
+export function userFeatures(handle: GuestFpu): number {
+  return imageOf(handle).userXfeatures
+}
+export function setUserFeatures(handle: GuestFpu, mask: number): void {
+  imageOf(handle).userXfeatures = mask
+}
+
+export function readLegacy(handle: GuestFpu, into: FxsaveFields): void {
+  const { mem } = stateOf(handle).kernel.machine
+  const { image } = imageOf(handle)
+  into.fcw = mem.view.getUint16(image + FXSAVE.FCW, true)
+  into.fsw = mem.view.getUint16(image + FXSAVE.FSW, true)
+  into.ftw = mem.u8[image + FXSAVE.FTW]
+  into.fop = mem.view.getUint16(image + FXSAVE.FOP, true)
+  into.fipLo = mem.view.getInt32(image + FXSAVE.FIP, true)
+  into.fipHi = mem.view.getInt32(image + FXSAVE.FIP + 4, true)
+  into.fdpLo = mem.view.getInt32(image + FXSAVE.FDP, true)
+  into.fdpHi = mem.view.getInt32(image + FXSAVE.FDP + 4, true)
+  into.st.set(mem.u8.subarray(image + FXSAVE.ST, image + FXSAVE.XMM))
+  into.xmm.set(mem.u8.subarray(image + FXSAVE.XMM, image + FXSAVE.RESERVED))
+}
+
+export function writeLegacy(handle: GuestFpu, from: FxsaveFields): void {
+  const { mem } = stateOf(handle).kernel.machine
+  const { image } = imageOf(handle)
+  mem.view.setUint16(image + FXSAVE.FCW, from.fcw, true)
+  mem.view.setUint16(image + FXSAVE.FSW, from.fsw, true)
+  mem.u8[image + FXSAVE.FTW] = from.ftw
+  mem.view.setUint16(image + FXSAVE.FOP, from.fop, true)
+  mem.view.setInt32(image + FXSAVE.FIP, from.fipLo, true)
+  mem.view.setInt32(image + FXSAVE.FIP + 4, from.fipHi, true)
+  mem.view.setInt32(image + FXSAVE.FDP, from.fdpLo, true)
+  mem.view.setInt32(image + FXSAVE.FDP + 4, from.fdpHi, true)
+  mem.u8.set(from.st, image + FXSAVE.ST)
+  mem.u8.set(from.xmm, image + FXSAVE.XMM)
+}
+
+export function xfd(handle: GuestFpu): number {
+  return imageOf(handle).xfd
+}
+
+export function updateXfd(cpu: PinnedProcessor, handle: GuestFpu, value: number): void {
+  const { kernel } = stateOf(handle)
+  const image = imageOf(handle)
+  const { fpu } = cpu.current!
+  const clears = kernel.xstate.questions.guestXfdClearsImage
+  if (value !== 0 && (clears === 'always' || (clears === 'when registers are not loaded' && fpu.needLoad))) image.xstateBv &= ~value
+  image.xfd = value
+  if (image.inUse) writeXfd(fpu, cpu, image)
+}
+
+export function syncXfdAfterExit(cpu: PinnedProcessor): void {
+  const { fpu } = cpu.current!
+  if (!fpu.config.dynamicSizing) return
+  fpu.fpstate.xfd = cpu.processor.xfd
+  cpu.xfdShadow = fpu.fpstate.xfd
+}
+
+export function xfdErr(handle: GuestFpu): number {
+  return stateOf(handle).xfdErr
+}
+export function setXfdErr(handle: GuestFpu, value: number): void {
+  stateOf(handle).xfdErr = value
+}
+
+export function permission(task: Task): number {
+  const { xstate } = task.kernel
+  if (xstate.questions.guestPermission === 'ignored') return xstate.kernelMax
+  return groupPermission(task, true).statePerm
+}
+
+export function clearComponent(handle: GuestFpu, component: number): void {
+  const { kernel } = stateOf(handle)
+  const image = imageOf(handle)
+  if (((image.xstateBv >>> component) & 1) === 0) return
+  const at = componentAt(kernel.xstate, image, component)
+  kernel.machine.mem.u8.fill(0, at, at + kernel.xstate.layout.sizes[component])
+}
+
+export function isLoaded(handle: GuestFpu): boolean {
+  return imageOf(handle).inUse
+}
+
+export function setConfidential(handle: GuestFpu): void {
+  imageOf(handle).isConfidential = true
+}
+export function isConfidential(handle: GuestFpu): boolean {
+  return imageOf(handle).isConfidential
+}
+
+export function hostXstate(task: Task): HostXstate {
+  const { xstate } = task.kernel
+  return { xcr0: xstate.userMax, xss: xstate.xss, dynamic: xstate.dynamic, mxcsrMask: xstate.mxcsrMask }
+}
+
+export function hostPkru(task: Task): number {
+  return task.cpu === null ? task.fpu.pkru : task.cpu.processor.pkru
+}

@@ -1,0 +1,95 @@
+import { XFEATURE_MASK_FPSSE, XFEATURE_MASK_XTILE_DATA, XFEATURE_XTILE_DATA } from '../../isa/xfeatures.ts'
+import { standardSize } from '../../isa/xstate-layout.ts'
+import { EBUSY, EFAULT, EINVAL, ENOMEM, ENOSPC, EOPNOTSUPP, refuse } from '../errno.ts'
+import type { Task } from '../task.ts'
+import { kernelSize, type XstateConfig } from './config.ts'
+import type { PermissionRecord } from './thread-fpu.ts'
+
+export const ARCH_GET_XCOMP_SUPP = 0x1021
+export const ARCH_GET_XCOMP_PERM = 0x1022
+export const ARCH_REQ_XCOMP_PERM = 0x1023
+export const ARCH_GET_XCOMP_GUEST_PERM = 0x1024
+export const ARCH_REQ_XCOMP_GUEST_PERM = 0x1025
+
+/** The records that count are the thread-group leader's (PERM §4). */
+export function groupPermission(task: Task, guest: boolean): PermissionRecord {
+  const { fpu } = task.group.leader
+  return guest ? fpu.guestPerm : fpu.perm
+}
+
+/** arch_prctl options 0x1021..0x1025. PERM-16..23. */
+export function xstatePrctl(task: Task, option: number, argumentLo: number, argumentHi: number, user: number): number {
+  const { xstate } = task.kernel
+  const userSupported = xstate.questions.userSupported
+  switch (option) {
+    case ARCH_GET_XCOMP_SUPP:
+      return store(task, user, xstate.userMax | XFEATURE_MASK_FPSSE)
+    case ARCH_GET_XCOMP_PERM:
+      return store(task, user, groupPermission(task, false).statePerm & userSupported)
+    case ARCH_GET_XCOMP_GUEST_PERM:
+      return store(task, user, groupPermission(task, true).statePerm & userSupported)
+    case ARCH_REQ_XCOMP_PERM:
+      return requestPermission(task, argumentLo, argumentHi, false)
+    case ARCH_REQ_XCOMP_GUEST_PERM:
+      return requestPermission(task, argumentLo, argumentHi, true)
+    default:
+      return -EINVAL
+  }
+}
+
+function store(task: Task, user: number, mask: number): number {
+  return task.mm.putUser64(user, mask, 0) ? 0 : refuse(task, EFAULT, 'PERM-16', 'the result pointer is not writable')
+}
+
+/** The checks of PERM-17, in their order. */
+function requestPermission(task: Task, lo: number, hi: number, guest: boolean): number {
+  const { xstate } = task.kernel
+  const { questions } = xstate
+  if (hi !== 0 || lo >>> 0 >= questions.xfeatureMax) {
+    return refuse(task, EINVAL, 'PERM-17', `component numbers end at ${questions.xfeatureMax - 1}`)
+  }
+  const component = lo
+  const requested = component === XFEATURE_XTILE_DATA ? XFEATURE_MASK_XTILE_DATA : 0
+  if (requested === 0) return refuse(task, EOPNOTSUPP, 'PERM-17', `component ${component} is not one that needs permission`)
+  if ((xstate.userMax & requested) === 0) return refuse(task, EOPNOTSUPP, 'PERM-17', 'this host does not support XTILE_DATA')
+  const record = groupPermission(task, guest)
+  if ((record.statePerm & requested) === requested) return 0
+  if (guest && questions.guestPermission === 'ignored') return 0
+  if (guest && record.locked) return refuse(task, EBUSY, 'PERM-23', 'the process has created a vCPU: guest permissions are locked')
+  return grant(task, xstate, record, requested, guest)
+}
+
+/** PERM-20, -28, §10. */
+function grant(task: Task, xstate: XstateConfig, record: PermissionRecord, requested: number, guest: boolean): number {
+  const { questions } = xstate
+  let mask = record.statePerm | requested
+  if (!guest && questions.requestSizeHasSupervisor) mask |= xstate.supervisor
+  const user = mask & questions.userSupported
+  const userSize = standardSize(xstate.layout, user)
+  if (!guest) {
+    const need = xstate.maxFrame - xstate.userMaxSize + userSize
+    for (const thread of task.group.tasks) {
+      const { size } = thread.altStack
+      if (size !== 0 && size < need) {
+        return refuse(task, ENOSPC, 'PERM-28', `thread ${thread.tid} has an alternate stack of ${size} bytes, a frame needs ${need}`)
+      }
+    }
+  }
+  record.kernelSize = kernelSize(xstate, mask)
+  record.userSize = userSize
+  record.statePerm = questions.statePermKeepsSupervisor ? mask : user
+  if (!questions.statePermKeepsSupervisor) record.locked = false // PERM-61: the store drops flag bits too
+  return 0
+}
+
+/** sigaltstack(2)'s own size check beyond MINSIGSTKSZ (PERM-29). 0 or -ENOMEM. */
+export function validateAltStackSize(task: Task, size: number): number {
+  const { xstate } = task.kernel
+  const strict = xstate.questions.strictSigaltstack
+  if (!xstate.dynamicSizing && !strict) return 0
+  const record = groupPermission(task, false)
+  const limit = xstate.maxFrame - (xstate.userMaxSize + xstate.frameExtra) + record.userSize
+  if (size > limit) return 0
+  if (!strict && (record.statePerm & xstate.dynamic) === 0) return 0
+  return refuse(task, ENOMEM, 'PERM-29', `an alternate stack of ${size} bytes cannot hold a signal frame: more than ${limit} are needed`)
+}

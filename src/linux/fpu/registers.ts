@@ -1,0 +1,72 @@
+import { HostOops } from '../oops.ts'
+import type { HostCpu } from '../processor.ts'
+import type { FpState } from './fpstate.ts'
+import type { FpuThread } from './thread-fpu.ts'
+
+/** Moves extended state between registers and buffers. Everything here runs with preemption disabled. PERM-33..42. */
+
+/** The registers of `cpu` hold this thread's state (PERM-40). */
+export function registersValid(fpu: FpuThread, cpu: HostCpu): boolean {
+  return cpu.fpuOwner === fpu && fpu.lastCpu === cpu.id
+}
+
+/** Registers to the thread's active buffer (save_fpregs_to_fpstate). The registers stay as they are. */
+export function saveRegisters(fpu: FpuThread, cpu: HostCpu): void {
+  const { fpstate, config } = fpu
+  cpu.processor.xsave(config.saveForm, fpstate.image, fpstate.xfeatures)
+}
+
+/** IA32_XFD of this buffer, if the processor has another (PERM-33, -34). */
+export function updateXfd(fpu: FpuThread, cpu: HostCpu, fpstate: FpState): void {
+  if (!fpu.config.dynamicSizing || cpu.xfdShadow === fpstate.xfd) return
+  cpu.processor.wrmsrXfd(fpstate.xfd)
+  cpu.xfdShadow = fpstate.xfd
+}
+
+/** Buffer to registers, of all components of `mask` (restore_fpregs_from_fpstate). Writes XFD first. */
+export function restoreRegisters(fpu: FpuThread, cpu: HostCpu, fpstate: FpState, mask: number): void {
+  updateXfd(fpu, cpu, fpstate)
+  loadImage(fpu, cpu, fpstate.image, mask & fpu.config.kernelMax)
+}
+
+/** XRSTORS by the kernel: a #NM is fatal (GFPU-53), a #GP resets the registers with a warning. */
+function loadImage(fpu: FpuThread, cpu: HostCpu, image: number, mask: number): void {
+  const { config } = fpu
+  const vector = cpu.processor.xrstor(config.restoreForm, image, mask)
+  if (vector === 0) return
+  const { log } = cpu.kernel
+  if (vector === 7) {
+    const xfdErr = cpu.processor.readXfdErr()
+    cpu.processor.writeXfdErr(0)
+    throw new HostOops('unexpected #NM exception', 'GFPU-53', `XRSTORS in the host kernel, IA32_XFD_ERR = 0x${xfdErr.toString(16)}`)
+  }
+  log.warn(`Bad FPU state detected at restore_fpregs_from_fpstate, reinitializing FPU registers.`)
+  cpu.processor.xrstor(config.restoreForm, config.initImage, config.restoreMask)
+}
+
+/** The user components of `mask` to their initial state, and PKRU to its default (restore_fpregs_from_init_fpstate). */
+export function loadInitialState(fpu: FpuThread, cpu: HostCpu, mask: number): void {
+  loadImage(fpu, cpu, fpu.config.initImage, mask & fpu.config.kernelMax)
+}
+
+/** The thread's registers are the processor's now (fpregs_mark_activate). */
+export function markActive(fpu: FpuThread, cpu: HostCpu): void {
+  cpu.fpuOwner = fpu
+  fpu.lastCpu = cpu.id
+  fpu.needLoad = false
+}
+
+/** Makes the registers the thread's (switch_fpu_return): loads them unless they are still valid. */
+export function loadForUser(fpu: FpuThread, cpu: HostCpu): void {
+  if (!registersValid(fpu, cpu)) {
+    restoreRegisters(fpu, cpu, fpu.fpstate, fpu.config.restoreMask)
+    cpu.fpuOwner = fpu
+    fpu.lastCpu = cpu.id
+  }
+  fpu.needLoad = false
+}
+
+/** Brings the thread's buffer up to date if the registers are newer (fpu_sync_fpstate). For the running task. */
+export function syncBuffer(fpu: FpuThread, cpu: HostCpu): void {
+  if (!fpu.needLoad) saveRegisters(fpu, cpu)
+}
