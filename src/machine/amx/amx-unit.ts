@@ -1,9 +1,9 @@
 import { XFEATURE_MASK_XTILE_DATA } from '../../isa/xfeatures.ts'
 import type { MachineMemory } from '../machine-memory.ts'
-import { TILE_STRIDE, TILECFG, TILEDATA, XFD, XFD_ERR } from '../memory-map.ts'
+import { TILE_SCRATCH, TILE_STRIDE, TILECFG, TILEDATA, XFD, XFD_ERR } from '../memory-map.ts'
 import { FAULT_GP, FAULT_NM, FAULT_UD, NO_FAULT } from '../xsave/forms.ts'
 import { dotFloat, type FloatDot } from './dot-float.ts'
-import { dotInt8, type Int8Signs } from './dot-int8.ts'
+import { dotInt8, type Int8Dot } from './dot-int8.ts'
 import {
   copyTileConfiguration,
   MAX_COLSB,
@@ -29,17 +29,17 @@ export interface TileMemory {
 
 /** The dot products. SDM Vol. 2; chains and order of the complex ones: "TCMMIMFP16PS/TCMMRLFP16PS". */
 export const TILE_DOT = {
-  TDPBSSD: { signed1: true, signed2: true },
-  TDPBSUD: { signed1: true, signed2: false },
-  TDPBUSD: { signed1: false, signed2: true },
-  TDPBUUD: { signed1: false, signed2: false },
+  TDPBSSD: { signs: 'SS' },
+  TDPBSUD: { signs: 'SU' },
+  TDPBUSD: { signs: 'US' },
+  TDPBUUD: { signs: 'UU' },
   TDPBF16PS: { bfloat16: true, crossed: false, negateSecond: false },
   TDPFP16PS: { bfloat16: false, crossed: false, negateSecond: false },
   /** Pairs are (real, imaginary): imaginary * real + real * imaginary. */
   TCMMIMFP16PS: { bfloat16: false, crossed: true, negateSecond: false },
   /** real * real - imaginary * imaginary. */
   TCMMRLFP16PS: { bfloat16: false, crossed: false, negateSecond: true },
-} as const satisfies Record<string, Int8Signs | FloatDot>
+} as const satisfies Record<string, Int8Dot | FloatDot>
 export type TileDot = (typeof TILE_DOT)[keyof typeof TILE_DOT]
 
 /**
@@ -213,8 +213,8 @@ export class AmxUnit {
     const m = this.rows(destination)
     const k = this.rows(source2)
     const n = this.colsb(destination) / 4
-    if ('signed1' in operation) dotInt8(this.memory, out, this.tileAt(source1), this.tileAt(source2), m, k, n, operation)
-    else dotFloat(this.memory, out, this.tileAt(source1), this.tileAt(source2), m, k, n, operation)
+    if ('signs' in operation) dotInt8(this.memory, out, this.tileAt(source1), this.tileAt(source2), m, k, n, operation.signs)
+    else dotFloat(this.memory, this.base + TILE_SCRATCH, out, this.tileAt(source1), this.tileAt(source2), m, k, n, operation)
     this.zeroOutside(out, m, 4 * n)
     this.startRow = 0
     return NO_FAULT

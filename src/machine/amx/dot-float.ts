@@ -1,5 +1,6 @@
 import type { MachineMemory } from '../machine-memory.ts'
 import { float16ToFloat32Bits, isNaNBits, QNAN_INDEFINITE, quiet } from './float-bits.ts'
+import { floatChains, RESULT_BYTES, ROW_BYTES } from './float-chains.ts'
 import { flushedSum, fusedSum } from './float32-sum.ts'
 
 /**
@@ -14,14 +15,13 @@ export interface FloatDot {
   readonly negateSecond: boolean
 }
 
-const a = new Float64Array(16 * 32)
-const b = new Float64Array(16 * 32)
 const float32 = new Float32Array(1)
 const bits = new Int32Array(float32.buffer)
 
-/** destination += source1 . source2; rows, k pairs, columns. Offsets in wasm memory, rows 64 bytes apart. */
+/** destination += source1 . source2; rows, k pairs, columns. Offsets in wasm memory, tile rows 64 bytes apart. `scratch`: 16 KiB. */
 export function dotFloat(
   memory: MachineMemory,
+  scratch: number,
   destination: number,
   tile1: number,
   tile2: number,
@@ -30,23 +30,23 @@ export function dotFloat(
   n: number,
   kind: FloatDot,
 ): void {
-  const { i32, u16 } = memory
-  const swap = kind.crossed ? 1 : 0
-  for (let row = 0; row < m; row++) {
-    for (let i = 0; i < 2 * k; i++) a[row * 32 + i] = toNumber(u16[(tile1 + row * 64 + (i ^ swap) * 2) >>> 1], kind.bfloat16)
-  }
-  for (let row = 0; row < k; row++) {
-    for (let i = 0; i < 2 * n; i++) {
-      const value = toNumber(u16[(tile2 + row * 64 + i * 2) >>> 1], kind.bfloat16)
-      b[(i >> 1) * 32 + row * 2 + (i & 1)] = kind.negateSecond && (i & 1) === 1 ? -value : value
-    }
-  }
+  const { i32, f64 } = memory
+  const a = scratch
+  const b = scratch + 16 * ROW_BYTES
+  const sums = b + 16 * ROW_BYTES
+  spreadRows(memory, tile1, m, k, kind, a)
+  spreadColumns(memory, tile2, k, n, kind, b)
+  floatChains(memory.wasm).chains(a, b, sums, m, k, (n + 3) >> 2)
   for (let row = 0; row < m; row++) {
     for (let column = 0; column < n; column++) {
-      const first = chain(row * 32, column * 32, 2 * k)
-      const second = chain(row * 32 + 1, column * 32 + 1, 2 * k)
+      const element = sums + (row * 16 + column) * RESULT_BYTES
+      const marked = (element >>> 2) + 4
+      if ((i32[marked] | i32[marked + 2]) !== 0) {
+        f64[element >>> 3] = chain(f64, a + row * ROW_BYTES, b + column * ROW_BYTES, k)
+        f64[(element >>> 3) + 1] = chain(f64, a + row * ROW_BYTES + 8, b + column * ROW_BYTES + 8, k)
+      }
       const at = (destination + row * 64 + column * 4) >>> 2
-      const result = flushedSum(toFloat32(i32[at]), flushedSum(first, second))
+      const result = flushedSum(toFloat32(i32[at]), flushedSum(f64[element >>> 3], f64[(element >>> 3) + 1]))
       if (!Number.isNaN(result)) {
         float32[0] = result
         i32[at] = bits[0]
@@ -55,10 +55,36 @@ export function dotFloat(
   }
 }
 
-function chain(i: number, j: number, depth: number): number {
+/** One chain, exactly. */
+function chain(f64: Float64Array, a: number, b: number, k: number): number {
   let sum = 0
-  for (let end = i + depth; i < end; i += 2, j += 2) sum = fusedSum(a[i] * b[j], sum)
+  for (let i = 0; i < k; i++) sum = fusedSum(f64[(a >>> 3) + 2 * i] * f64[(b >>> 3) + 2 * i], sum)
   return sum
+}
+
+/** Source 1 as doubles: pairs in the order in which the chains take them. */
+function spreadRows(memory: MachineMemory, tile: number, m: number, k: number, kind: FloatDot, into: number): void {
+  const { u16, f64 } = memory
+  const swap = kind.crossed ? 1 : 0
+  for (let row = 0; row < m; row++) {
+    const from = (tile + row * 64) >>> 1
+    const to = (into + row * ROW_BYTES) >>> 3
+    for (let i = 0; i < 2 * k; i++) f64[to + i] = toNumber(u16[from + (i ^ swap)], kind.bfloat16)
+  }
+}
+
+/** Source 2 as doubles, columns as rows. */
+function spreadColumns(memory: MachineMemory, tile: number, k: number, n: number, kind: FloatDot, into: number): void {
+  const { u16, f64 } = memory
+  for (let row = 0; row < k; row++) {
+    const from = (tile + row * 64) >>> 1
+    for (let column = 0; column < n; column++) {
+      const to = ((into + column * ROW_BYTES) >>> 3) + row * 2
+      const second = toNumber(u16[from + column * 2 + 1], kind.bfloat16)
+      f64[to] = toNumber(u16[from + column * 2], kind.bfloat16)
+      f64[to + 1] = kind.negateSecond ? -second : second
+    }
+  }
 }
 
 // ---- elements that are NaN: numbers cannot carry which NaN, so they are computed again on bits ----------------------------

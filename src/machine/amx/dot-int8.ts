@@ -14,19 +14,17 @@ import {
 } from '../wasm/function-module.ts'
 import { I32, V, V128, W } from '../wasm/opcodes.ts'
 
-/** Bytes of the two sources as TDPBSSD, TDPBSUD, TDPBUSD and TDPBUUD take them: the fourth letter is source 1, the fifth source 2. */
-export interface Int8Signs {
-  readonly signed1: boolean
-  readonly signed2: boolean
+/** How TDPBSSD, TDPBSUD, TDPBUSD and TDPBUUD take the bytes of source 1 and source 2: signed or unsigned. */
+export type Int8Signs = 'SS' | 'SU' | 'US' | 'UU'
+export interface Int8Dot {
+  readonly signs: Int8Signs
 }
 
-type DotFunction = (destination: number, tile1: number, tile2: number, m: number, k: number, groups: number) => void
-type DotFunctions = Record<string, DotFunction>
-const nameOf = (signs: Int8Signs): string => `dot${signs.signed1 ? 'S' : 'U'}${signs.signed2 ? 'S' : 'U'}`
-
-const functions = overMemory<DotFunctions>(() =>
-  [true, false].flatMap((signed1) => [true, false].map((signed2) => dotFunction({ signed1, signed2 }))),
-)
+type DotFunctions = Record<
+  Int8Signs,
+  (destination: number, tile1: number, tile2: number, m: number, k: number, groups: number) => void
+>
+const functions = overMemory<DotFunctions>(() => (['SS', 'SU', 'US', 'UU'] as const).map(dotFunction))
 
 /**
  * destination[m][n] += sum over k of source1[m][4k..4k+3] . source2[k][4n..4n+3], modulo 2^32. Offsets in wasm memory, rows 64
@@ -43,7 +41,7 @@ export function dotInt8(
   n: number,
   signs: Int8Signs,
 ): void {
-  functions(mem.wasm)[nameOf(signs)](destination, tile1, tile2, m, k, (n + 3) >> 2)
+  functions(mem.wasm)[signs](destination, tile1, tile2, m, k, (n + 3) >> 2)
 }
 
 /** Even and odd 32-bit elements of two vectors. */
@@ -54,9 +52,9 @@ function dotFunction(signs: Int8Signs): WasmFunction {
   const [destination, tile1, tile2, m, k, groups] = [0, 1, 2, 3, 4, 5]
   const [group, depth, a, b, c] = [6, 7, 8, 9, 10]
   const [sum, four, bytes, low, high] = [11, 12, 13, 14, 15]
-  const widen1 = op(signs.signed1 ? V.i16x8_extend_low_i8x16_s : V.i16x8_extend_low_i8x16_u)
-  const widenLow = op(signs.signed2 ? V.i16x8_extend_low_i8x16_s : V.i16x8_extend_low_i8x16_u)
-  const widenHigh = op(signs.signed2 ? V.i16x8_extend_high_i8x16_s : V.i16x8_extend_high_i8x16_u)
+  const widen1 = op(signs[0] === 'S' ? V.i16x8_extend_low_i8x16_s : V.i16x8_extend_low_i8x16_u)
+  const widenLow = op(signs[1] === 'S' ? V.i16x8_extend_low_i8x16_s : V.i16x8_extend_low_i8x16_u)
+  const widenHigh = op(signs[1] === 'S' ? V.i16x8_extend_high_i8x16_s : V.i16x8_extend_high_i8x16_u)
   // One dword of source 1 against four columns: a dot product of pairs leaves two halves of each column side by side.
   const step = seq(
     seq(get(a), memory(V.load32_splat), widen1, set(four)),
@@ -77,5 +75,5 @@ function dotFunction(signs: Int8Signs): WasmFunction {
     seq(add(destination, i32(64)), add(tile1, i32(64))),
   )
   const locals = [I32, I32, I32, I32, I32, V128, V128, V128, V128, V128] as const
-  return { name: nameOf(signs), parameters: 6, result: false, locals, code: countdown(m, row) }
+  return { name: signs, parameters: 6, result: false, locals, code: countdown(m, row) }
 }
