@@ -31,9 +31,9 @@ const command = {
   outfile: 'dist/cli/worldswitch.js',
   platform: 'node',
   target: 'node20',
-  // commander is CommonJS inside; an ES module has no `require` of its own for it to ask for node:events.
+  // The entry point's own #! line stays first. commander is CommonJS inside; an ES module has no `require` of its own for it to ask for node:events.
   banner: {
-    js: "#!/usr/bin/env node\nimport { createRequire as __createRequire } from 'node:module'\nconst require = __createRequire(import.meta.url)",
+    js: "import { createRequire as __createRequire } from 'node:module'\nconst require = __createRequire(import.meta.url)",
   },
 }
 
