@@ -132,5 +132,7 @@ export const BNDREGS = 0x3800
 export const BNDCSR = 0x3840
 /** APX: R16..R31, u64 each. Only XSAVE and XRSTOR use them. */
 export const EGPR = 0x3880
+/** Room of the tile dot products: 16 KiB. */
+export const TILE_SCRATCH = 0x4000
 /** Index of each segment register in SEGMENT_BASE and SEGMENTS (encoding order; LDTR and TR have no encoding). */
 export const SEGMENT = { ES: 0, CS: 1, SS: 2, DS: 3, FS: 4, GS: 5, LDTR: 6, TR: 7 } as const
