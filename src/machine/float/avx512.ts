@@ -9,6 +9,8 @@ import {
   KIND_QNAN,
   KIND_SNAN,
   KIND_ZERO,
+  packHi,
+  packLo,
   QUIET_BIT,
 } from './format.ts'
 import type { Lane } from './lane.ts'
@@ -17,7 +19,7 @@ import { roundToInteger } from './rounding.ts'
 import { compareMagnitudes, compareNumbers, RELATION_GREATER, RELATION_LESS } from './sse-compare.ts'
 import { setInteger } from './sse-convert.ts'
 
-export function laneGetExponent(lane: Lane, format: Format): void {
+export function laneGetExponent(lane: Lane, format: Format) {
   const a = lane.a
   if (a.kind >= KIND_QNAN) return lane.deliverNaN(format, a)
   if (a.kind === KIND_ZERO) return lane.deliverInfinity(format, 1)
@@ -28,7 +30,7 @@ export function laneGetExponent(lane: Lane, format: Format): void {
 }
 
 /** imm bits 1:0 choose the interval, bits 3:2 the sign: source's, positive, or NaN for negative sources (bit 3). */
-export function laneGetMantissa(lane: Lane, format: Format, imm: number): void {
+export function laneGetMantissa(lane: Lane, format: Format, imm: number) {
   const a = lane.a
   if (a.kind >= KIND_QNAN) return lane.deliverNaN(format, a)
   const sign = (imm & 4) !== 0 ? 0 : a.sign
@@ -52,10 +54,11 @@ export function laneGetMantissa(lane: Lane, format: Format, imm: number): void {
 }
 
 /** a * 2^floor(b) */
-export function laneScale(lane: Lane, format: Format): void {
+export function laneScale(lane: Lane, format: Format) {
   const { a, b, z } = lane
   if (a.kind >= KIND_QNAN || b.kind >= KIND_QNAN) {
-    if (a.kind === KIND_QNAN && b.kind === KIND_INFINITY) return b.sign !== 0 ? lane.deliverZero(format, 0) : lane.deliverInfinity(format, 0)
+    if (a.kind === KIND_QNAN && b.kind === KIND_INFINITY)
+      return b.sign !== 0 ? lane.deliverZero(format, 0) : lane.deliverInfinity(format, 0)
     lane.deliveredNaN2(format)
     return
   }
@@ -64,8 +67,8 @@ export function laneScale(lane: Lane, format: Format): void {
     lane.noteDenormal(a)
     return b.sign !== 0 ? lane.deliverZero(format, a.sign) : lane.deliverInfinity(format, a.sign)
   }
+  // A denormal b raises nothing.
   lane.noteDenormal(a)
-  lane.noteDenormal(b)
   if (a.kind === KIND_INFINITY) return lane.deliverInfinity(format, a.sign)
   if (a.kind === KIND_ZERO) return lane.deliverZero(format, a.sign)
   let scale = 0
@@ -82,7 +85,7 @@ export function laneScale(lane: Lane, format: Format): void {
 }
 
 /** imm bits 1:0: min, max, min |.|, max |.|; bits 3:2: sign of a, of the choice, 0, 1. */
-export function laneRange(lane: Lane, format: Format, imm: number): void {
+export function laneRange(lane: Lane, format: Format, imm: number) {
   const { a, b } = lane
   if (a.kind === KIND_SNAN) return lane.deliverNaN(format, a)
   if (b.kind === KIND_SNAN) return lane.deliverNaN(format, b)
@@ -126,22 +129,24 @@ const TOKEN_NEGATIVE = 6
 const TOKEN_POSITIVE = 7
 
 /** VFIXUPIMM: a is the destination, b the value to classify, cLo the table of eight 4-bit responses. */
-export function laneFixup(lane: Lane, format: Format, imm: number): void {
+export function laneFixup(lane: Lane, format: Format, imm: number) {
   const token = fixupToken(lane)
   lane.flags |= fixupExceptions(token, imm)
   const b = lane.b
   const bias = format.maxExponent
   switch ((lane.cLo >>> (4 * token)) & 15) {
-    case 0:
-      lane.hi = lane.aHi
-      lane.lo = lane.aLo
+    case 0: // the destination stays, whatever DAZ says
+      lane.hi = lane.rawHi
+      lane.lo = lane.rawLo
       return
     case 1:
       lane.hi = lane.bHi
       lane.lo = lane.bLo
       return
     case 2:
-      return lane.deliverPacked(format, b.sign, format.maxBiased, b.kind >= KIND_QNAN ? b.hi | QUIET_BIT : b.hi | INTEGER_BIT | QUIET_BIT, b.lo)
+      lane.hi = lane.bHi | packHi(format, 0, format.maxBiased, QUIET_BIT)
+      lane.lo = lane.bLo | packLo(format, 0, format.maxBiased, format.bits === 64 ? 0 : QUIET_BIT, 0)
+      return
     case 3:
       return lane.deliverPacked(format, 1, format.maxBiased, INTEGER_BIT | QUIET_BIT, 0)
     case 4:

@@ -101,11 +101,32 @@ export class FloatUnit {
   }
 
   /** Two operands, `laneCount` lanes; lanes whose mask bit is clear are neither computed nor written. */
-  packed(op: number, elementBits: number, laneCount: number, a: number, b: number, out: number, mxcsr: number, maskLo: number, maskHi: number): number {
+  packed(
+    op: number,
+    elementBits: number,
+    laneCount: number,
+    a: number,
+    b: number,
+    out: number,
+    mxcsr: number,
+    maskLo: number,
+    maskHi: number,
+  ): number {
     return this.packed3(op, elementBits, laneCount, a, b, b, out, mxcsr, maskLo, maskHi)
   }
 
-  packed3(op: number, elementBits: number, laneCount: number, a: number, b: number, c: number, out: number, mxcsr: number, maskLo: number, maskHi: number): number {
+  packed3(
+    op: number,
+    elementBits: number,
+    laneCount: number,
+    a: number,
+    b: number,
+    c: number,
+    out: number,
+    mxcsr: number,
+    maskLo: number,
+    maskHi: number,
+  ): number {
     const { lane, results } = this
     const format = this.begin(elementBits, mxcsr)
     const imm = (op >>> 8) & 0xff
@@ -136,7 +157,16 @@ export class FloatUnit {
   }
 
   /** VCMP* into an opmask, at most 32 lanes: bit i of the word at `out` is set when the predicate holds in the selected lane i. */
-  compareToMask(predicate: number, elementBits: number, laneCount: number, a: number, b: number, out: number, mxcsr: number, mask: number): number {
+  compareToMask(
+    predicate: number,
+    elementBits: number,
+    laneCount: number,
+    a: number,
+    b: number,
+    out: number,
+    mxcsr: number,
+    mask: number,
+  ): number {
     const { lane } = this
     const format = this.begin(elementBits, mxcsr)
     let flags = 0
@@ -181,7 +211,15 @@ export class FloatUnit {
       lane.flags = 0
       const index = fromBits === 64 ? (source >> 2) + 2 * i : (source >> 2) + i
       const lo = fromBits === 16 ? u16[(source >> 1) + i] : i32[index]
-      laneConvert(lane, from, to, fromBits === 64 ? i32[index + 1] : 0, lo, (how & CONVERT_TRUNCATE) !== 0, (how & CONVERT_IGNORE_DENORMAL) !== 0)
+      laneConvert(
+        lane,
+        from,
+        to,
+        fromBits === 64 ? i32[index + 1] : 0,
+        lo,
+        (how & CONVERT_TRUNCATE) !== 0,
+        (how & CONVERT_IGNORE_DENORMAL) !== 0,
+      )
       flags |= lane.flags
       results[i] = lane.lo
       if (ELEMENT_BITS[to] === 64) results[i + 16] = lane.hi
@@ -243,7 +281,7 @@ export class FloatUnit {
   }
 }
 
-function execute(lane: Lane, format: Format, operation: number, imm: number, index: number): void {
+function execute(lane: Lane, format: Format, operation: number, imm: number, index: number) {
   switch (operation) {
     case FLOAT_OP.ADD:
       return laneAdd(lane, format, 0)

@@ -119,7 +119,7 @@ export function unpack(o: Unpacked, format: Format, hi: number, lo: number): voi
 }
 
 /** Takes a double extended number apart; `se` holds sign and biased exponent. */
-export function unpackX80(o: Unpacked, se: number, hi: number, lo: number): void {
+export function unpackX80(o: Unpacked, se: number, hi: number, lo: number) {
   const biased = se & X80_MAX_BIASED
   o.sign = (se >>> 15) & 1
   if (biased === 0) {

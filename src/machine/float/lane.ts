@@ -1,4 +1,15 @@
-import { type Format, INTEGER_BIT, KIND_DENORMAL, KIND_QNAN, KIND_SNAN, packHi, packLo, QUIET_BIT, Unpacked, unpack } from './format.ts'
+import {
+  type Format,
+  INTEGER_BIT,
+  KIND_DENORMAL,
+  KIND_QNAN,
+  KIND_SNAN,
+  packHi,
+  packLo,
+  QUIET_BIT,
+  Unpacked,
+  unpack,
+} from './format.ts'
 import {
   EXCEPTION_DE,
   EXCEPTION_IE,
@@ -29,6 +40,9 @@ export class Lane {
   /** The operands as they came, except that DAZ has replaced denormals by zeros. */
   aHi = 0
   aLo = 0
+  /** Operand a as it came. */
+  rawHi = 0
+  rawLo = 0
   bHi = 0
   bLo = 0
   cHi = 0
@@ -52,8 +66,8 @@ export class Lane {
   }
 
   setA(format: Format, hi: number, lo: number): void {
-    this.aHi = hi
-    this.aLo = lo
+    this.aHi = this.rawHi = hi
+    this.aLo = this.rawLo = lo
     unpack(this.a, format, hi, lo)
     if (this.daz && this.a.kind === KIND_DENORMAL) {
       this.a.setZero()
@@ -125,7 +139,7 @@ export class Lane {
   }
 
   /** Rounds `z` to the format and sets OE, UE, PE. Without a masked response (unmasked OE, UE) there is no result. */
-  deliverRounded(format: Format): void {
+  deliverRounded(format: Format) {
     const z = this.z
     if (z.isZero()) return this.deliverZero(format, z.sign)
     if (z.exp < format.minExponent) {
@@ -139,7 +153,7 @@ export class Lane {
     this.deliverPacked(format, z.sign, z.exp + format.maxExponent, z.hi, z.lo)
   }
 
-  private deliverTiny(format: Format): void {
+  private deliverTiny(format: Format) {
     const z = this.z
     if ((this.unmasked & EXCEPTION_UE) !== 0) {
       this.flags |= EXCEPTION_UE
@@ -155,12 +169,13 @@ export class Lane {
     this.deliverPacked(format, z.sign, z.hi < 0 ? 1 : 0, z.hi, z.lo)
   }
 
-  private deliverOverflow(format: Format): void {
+  private deliverOverflow(format: Format) {
     this.flags |= EXCEPTION_OE
     if ((this.unmasked & EXCEPTION_OE) !== 0) return
     this.flags |= EXCEPTION_PE
     const sign = this.z.sign
-    if (this.rounding === ROUND_NEAREST || this.rounding === (sign !== 0 ? ROUND_DOWN : ROUND_UP)) return this.deliverInfinity(format, sign)
+    if (this.rounding === ROUND_NEAREST || this.rounding === (sign !== 0 ? ROUND_DOWN : ROUND_UP))
+      return this.deliverInfinity(format, sign)
     this.deliverPacked(format, sign, format.maxBiased - 1, -1, -1)
   }
 }

@@ -8,7 +8,7 @@ import type { Lane } from './lane.ts'
 import { EXCEPTION_IE, EXCEPTION_ZE } from './mxcsr.ts'
 
 /** a + b, or a - b with `negate` = 1. */
-export function laneAdd(lane: Lane, format: Format, negate: number): void {
+export function laneAdd(lane: Lane, format: Format, negate: number) {
   if (lane.deliveredNaN2(format)) return
   const { a, b, z } = lane
   const signOfB = b.sign ^ negate
@@ -28,7 +28,7 @@ export function laneAdd(lane: Lane, format: Format, negate: number): void {
   lane.deliverRounded(format)
 }
 
-export function laneMultiply(lane: Lane, format: Format): void {
+export function laneMultiply(lane: Lane, format: Format) {
   if (lane.deliveredNaN2(format)) return
   const { a, b } = lane
   const sign = a.sign ^ b.sign
@@ -45,7 +45,7 @@ export function laneMultiply(lane: Lane, format: Format): void {
   lane.deliverRounded(format)
 }
 
-export function laneDivide(lane: Lane, format: Format): void {
+export function laneDivide(lane: Lane, format: Format) {
   if (lane.deliveredNaN2(format)) return
   const { a, b } = lane
   const sign = a.sign ^ b.sign
@@ -63,7 +63,7 @@ export function laneDivide(lane: Lane, format: Format): void {
 }
 
 /** Square root of a. */
-export function laneSquareRoot(lane: Lane, format: Format): void {
+export function laneSquareRoot(lane: Lane, format: Format) {
   const a = lane.a
   if (a.kind >= KIND_QNAN) return lane.deliverNaN(format, a)
   if (a.kind === KIND_ZERO) return lane.deliverZero(format, a.sign)
@@ -75,11 +75,12 @@ export function laneSquareRoot(lane: Lane, format: Format): void {
 }
 
 /** (a * b) + c, the product and the addend negated first if asked; NaNs keep their sign. */
-export function laneMultiplyAdd(lane: Lane, format: Format, negateProduct: number, negateAddend: number): void {
+export function laneMultiplyAdd(lane: Lane, format: Format, negateProduct: number, negateAddend: number) {
   const { a, b, c } = lane
   const product = a.sign ^ b.sign ^ negateProduct
   const signOfC = c.sign ^ negateAddend
-  const infiniteTimesZero = (a.kind === KIND_INFINITY && b.kind === KIND_ZERO) || (a.kind === KIND_ZERO && b.kind === KIND_INFINITY)
+  const infiniteTimesZero =
+    (a.kind === KIND_INFINITY && b.kind === KIND_ZERO) || (a.kind === KIND_ZERO && b.kind === KIND_INFINITY)
   if (a.kind >= KIND_QNAN || b.kind >= KIND_QNAN || c.kind >= KIND_QNAN) {
     if (a.kind === KIND_SNAN || b.kind === KIND_SNAN || c.kind === KIND_SNAN) lane.flags |= EXCEPTION_IE
     return lane.deliverNaN(format, a.kind >= KIND_QNAN ? a : b.kind >= KIND_QNAN ? b : c)

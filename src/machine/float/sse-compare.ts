@@ -23,7 +23,8 @@ export function compareNumbers(a: Unpacked, b: Unpacked): number {
 /** Sign of |a| - |b|, for numbers that are not NaN. */
 export function compareMagnitudes(a: Unpacked, b: Unpacked): number {
   if (a.kind === KIND_ZERO || b.kind === KIND_ZERO) return (b.kind === KIND_ZERO ? 1 : 0) - (a.kind === KIND_ZERO ? 1 : 0)
-  if (a.kind === KIND_INFINITY || b.kind === KIND_INFINITY) return (a.kind === KIND_INFINITY ? 1 : 0) - (b.kind === KIND_INFINITY ? 1 : 0)
+  if (a.kind === KIND_INFINITY || b.kind === KIND_INFINITY)
+    return (a.kind === KIND_INFINITY ? 1 : 0) - (b.kind === KIND_INFINITY ? 1 : 0)
   if (a.exp !== b.exp) return a.exp - b.exp
   if (a.hi !== b.hi) return (a.hi >>> 0) - (b.hi >>> 0)
   return (a.lo >>> 0) - (b.lo >>> 0)

@@ -15,7 +15,7 @@ import {
   type Unpacked,
 } from './format.ts'
 import type { Lane } from './lane.ts'
-import { EXCEPTION_IE, EXCEPTION_PE, ROUND_DOWN, ROUND_TO_ZERO } from './mxcsr.ts'
+import { EXCEPTION_IE, EXCEPTION_PE, EXCEPTION_UE, ROUND_DOWN, ROUND_TO_ZERO } from './mxcsr.ts'
 import { ROUNDED_INEXACT, roundToInteger } from './rounding.ts'
 import type { Wide } from './wide.ts'
 
@@ -34,7 +34,15 @@ export const ELEMENT_BITS = [16, 32, 64, 16, 16, 32, 32, 64, 64]
 const FORMATS = [F16, F32, F64]
 
 /** Converts the element hi:lo. `truncate`: CVTT*. `ignoreDenormal`: no DE (VCVTPH2PS). DAZ does not reach 16-bit sources. */
-export function laneConvert(lane: Lane, from: number, to: number, hi: number, lo: number, truncate: boolean, ignoreDenormal: boolean): void {
+export function laneConvert(
+  lane: Lane,
+  from: number,
+  to: number,
+  hi: number,
+  lo: number,
+  truncate: boolean,
+  ignoreDenormal: boolean,
+) {
   if (from > ELEMENT_F64) return fromInteger(lane, from, FORMATS[to], hi, lo)
   lane.setA(FORMATS[from], hi, lo)
   if (to > ELEMENT_F64) return toInteger(lane, to, truncate ? ROUND_TO_ZERO : lane.rounding)
@@ -48,7 +56,7 @@ export function laneConvert(lane: Lane, from: number, to: number, hi: number, lo
   lane.deliverRounded(format)
 }
 
-function fromInteger(lane: Lane, from: number, format: Format, hi: number, lo: number): void {
+function fromInteger(lane: Lane, from: number, format: Format, hi: number, lo: number) {
   const bits = ELEMENT_BITS[from]
   const isSigned = from === ELEMENT_I16 || from === ELEMENT_I32 || from === ELEMENT_I64
   if (bits === 16) lo = isSigned ? (lo << 16) >> 16 : lo & 0xffff
@@ -120,7 +128,7 @@ function immediateRounding(lane: Lane, imm: number): number {
 }
 
 /** ROUND* (fraction bits = 0) and VRNDSCALE* (imm bits 7:4 fraction bits). Bit 3 suppresses PE. */
-export function laneRound(lane: Lane, format: Format, imm: number, fraction: number): void {
+export function laneRound(lane: Lane, format: Format, imm: number, fraction: number) {
   const { a, z } = lane
   if (a.kind >= KIND_QNAN) return lane.deliverNaN(format, a)
   if (a.kind === KIND_ZERO) return lane.deliverZero(format, a.sign)
@@ -140,13 +148,17 @@ function deliverExact(lane: Lane, format: Format): void {
   lane.deliverPacked(format, z.sign, shift > 0 ? 0 : z.exp + format.maxExponent, z.hi, z.lo)
 }
 
-/** VREDUCE*: a - round(a), exact but for PE of a result that does not fit. */
-export function laneReduce(lane: Lane, format: Format, imm: number): void {
+/**
+ * VREDUCE*: a - round(a). The subtraction rounds as the immediate says; its only exception is PE, also where the result is
+ * flushed to zero.
+ */
+export function laneReduce(lane: Lane, format: Format, imm: number) {
   const { a, b, z } = lane
   if (a.kind >= KIND_QNAN) return lane.deliverNaN(format, a)
+  if (a.kind === KIND_INFINITY) return lane.deliverZero(format, 0)
   const mode = immediateRounding(lane, imm)
   const zeroSign = mode === ROUND_DOWN ? 1 : 0
-  if (a.kind === KIND_INFINITY || a.kind === KIND_ZERO) return lane.deliverZero(format, zeroSign)
+  if (a.kind === KIND_ZERO) return lane.deliverZero(format, zeroSign)
   roundToFraction(z, a, imm >>> 4, mode)
   if (z.isZero()) {
     z.setFrom(a)
@@ -155,14 +167,19 @@ export function laneReduce(lane: Lane, format: Format, imm: number): void {
     b.sign = z.sign
     z.add(a, b, b.sign ^ 1, zeroSign)
   }
-  if (z.isZero()) return lane.deliverZero(format, zeroSign)
-  const before = lane.flags
+  const { flags, rounding, unmasked, ftz } = lane
+  lane.rounding = mode
+  lane.unmasked = 0
+  lane.ftz = ftz && (unmasked & EXCEPTION_UE) === 0
   lane.deliverRounded(format)
-  if ((imm & 8) !== 0) lane.flags = before | (lane.flags & ~EXCEPTION_PE)
+  lane.rounding = rounding
+  lane.unmasked = unmasked
+  lane.ftz = ftz
+  lane.flags = flags | ((imm & 8) !== 0 ? 0 : lane.flags & EXCEPTION_PE)
 }
 
 /** Sets `z` to the integer `value`, |value| < 2^31. */
-export function setInteger(lane: Lane, value: number): void {
+export function setInteger(lane: Lane, value: number) {
   const magnitude = Math.abs(value)
   if (magnitude === 0) return lane.z.setZero(0)
   const shift = Math.clz32(magnitude)

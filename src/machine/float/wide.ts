@@ -184,7 +184,7 @@ export class Wide {
    * a * b + c with one rounding to come. The 128-bit product and the addend meet exactly, or at a distance at which a sticky
    * bit says enough, because the operands have at most 53 significant bits.
    */
-  multiplyAdd(a: Unpacked, b: Unpacked, signOfProduct: number, c: Unpacked, signOfC: number, zeroSign: number): void {
+  multiplyAdd(a: Unpacked, b: Unpacked, signOfProduct: number, c: Unpacked, signOfC: number, zeroSign: number) {
     const p = this.product
     const q = this.addend
     this.multiplyInto(p, a, b)
