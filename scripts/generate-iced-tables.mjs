@@ -53,6 +53,8 @@ export const OpKind = {\n${constants(iced.OpKind)}\n} as const\n
 export const FlowControl = {\n${constants(iced.FlowControl)}\n} as const\n
 export const EncodingKind = {\n${constants(iced.EncodingKind)}\n} as const\n
 export const RoundingControl = {\n${constants(iced.RoundingControl)}\n} as const\n
+/** First of the six consecutive codes of RETF (16, 32, 64 bits with and without immediate). */
+export const RETFW_IMM16_CODE = ${iced.Code.Retfw_imm16}\n
 /** iced MemorySize names. */
 export const MEMORY_SIZE_NAMES: readonly string[] = ${packed(sizes)}\n
 /** Bytes of each MemorySize. */

@@ -25,6 +25,8 @@ export interface MachineOptions {
   /** The compiled iced_x86_bg.wasm of iced-x86 1.21.0. */
   decoder: WebAssembly.Module
   engine?: EngineOptions
+  /** Seed of RDRAND and RDSEED, 32 bits. Default 1. */
+  seed?: number
 }
 
 /** Counts of what the machine did; every one is a by-product of doing it. */
@@ -52,6 +54,7 @@ export class Machine {
   readonly counters: MachineCounters = { xsaveExecuted: 0, xsaveBytes: 0, xrstorExecuted: 0, xrstorBytes: 0, msrReads: 0, msrWrites: 0, vmEntries: 0 }
   /** Instructions retired on all processors since the machine was made: the virtual clock. */
   retired = 0
+  private randomState: number
   private readonly freeContexts: number[] = []
   private nextContext = 0
 
@@ -59,6 +62,7 @@ export class Machine {
     const count = options.processors ?? 2
     if (count < 1 || count > MAX_PROCESSORS) throw new RangeError(`${count} processors: 1 to ${MAX_PROCESSORS}`)
     this.model = options.model
+    this.randomState = (options.seed ?? 1) | 0
     this.mem = new MachineMemory(options.physicalBytes ?? 1 << 30)
     this.tlbs = new SoftwareTlbPool(this.mem)
     this.pageWalk = new PageWalk(this.mem, options.model.maxPhysAddr)
@@ -82,6 +86,14 @@ export class Machine {
   }
   freeContext(ctx: ExecutionContext): void {
     this.freeContexts.push(ctx.base)
+  }
+
+  /** 32 bits of the seeded generator (mulberry32). */
+  random32(): number {
+    this.randomState = (this.randomState + 0x6d2b79f5) | 0
+    let t = Math.imul(this.randomState ^ (this.randomState >>> 15), 1 | this.randomState)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return t ^ (t >>> 14)
   }
 
   newAddressSpace(secondStage: SecondStage | null = null): AddressSpace {

@@ -1,5 +1,9 @@
+import type { CpuidRegisters } from '../isa/cpu-model.ts'
+import { processorCpuid } from '../isa/processor-cpuid.ts'
 import type { AddressSpace } from './address-space.ts'
+import { AmxUnit, type TileMemory } from './amx/amx-unit.ts'
 import { contextTag, type Region } from './code-cache.ts'
+import { DescriptorReader } from './descriptors.ts'
 import { type ExecutionContext, CTL } from './execution-context.ts'
 import {
   EXIT_REASON_EPT_VIOLATION, EXIT_REASON_PREEMPTION_TIMER, HOST_EXIT_BUDGET, HOST_EXIT_EXCEPTION,
@@ -85,6 +89,13 @@ export class Processor {
   private left = 0
   private runBudget = 0
   private chunk = 0
+  /** Reads GDT and LDT entries for this processor. */
+  readonly descriptors: DescriptorReader
+  readonly amx: AmxUnit
+  /** How tile loads and stores reach memory: as this processor's data accesses. */
+  readonly tileMemory: TileMemory
+  /** MXCSR bits that may be set. */
+  readonly mxcsrMask: number
   private readonly events: GuestEvents
 
   constructor(machine: Machine, id: number, registerFile: number) {
@@ -92,7 +103,14 @@ export class Processor {
     this.id = id
     this.registerFile = registerFile
     this.events = new GuestEvents(this)
+    this.descriptors = new DescriptorReader(this)
+    this.amx = new AmxUnit(machine.mem, registerFile)
+    this.tileMemory = {
+      readRow: (lo, hi, bytes, destination) => (machine.slow.readLinear(lo, hi, destination, bytes) ? 0 : -1),
+      writeRow: (lo, hi, bytes, source) => (machine.slow.writeLinear(lo, hi, source, bytes) ? 0 : -1),
+    }
     const amd = machine.model.vendor === 'AuthenticAMD'
+    this.mxcsrMask = (amd ? AMD_XSAVE : INTEL_XSAVE).mxcsrMask
     this.xsaveEngine = new XsaveEngine(machine.mem, registerFile, machine.model.xstate, {
       behaviour: amd ? AMD_XSAVE : INTEL_XSAVE,
       supervisor: processorSupervisorState(this),
@@ -450,6 +468,28 @@ export class Processor {
   /** MXCSR or PKRU may have changed. */
   afterRestore(): void {
     this.setMxcsr(this.registerFile32(MXCSR))
+  }
+
+  /** CPUID as this processor answers it now: with the run-time bits of the running context. Numbers are unsigned. */
+  cpuid(leaf: number, subleaf: number): CpuidRegisters {
+    const ctx = this.context as ExecutionContext | undefined
+    return processorCpuid(
+      this.machine.model,
+      {
+        apicId: this.id,
+        logicalProcessors: this.machine.processors.length,
+        cr4: ctx?.ctlLo(CTL.CR4) ?? 0,
+        xcr0: this.xcr0,
+        xss: this.xss,
+        in64BitMode: ctx !== undefined && (this.mode & MODE_CODE_MASK) === MODE_CODE_64,
+      },
+      leaf,
+      subleaf,
+    )
+  }
+  /** MAXPHYADDR that MOV CR3 checks; a hypervisor may set a smaller one for its guest. */
+  get guestMaxPhysAddr(): number {
+    return this.vmcs?.maxPhysAddr ?? this.machine.model.maxPhysAddr
   }
 
   registerFile32(offset: number): number {

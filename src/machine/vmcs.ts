@@ -40,6 +40,8 @@ export class Vmcs {
   entryInterruptionInfo = 0
   entryErrorCode = 0
   entryInstructionLength = 0
+  /** MAXPHYADDR of the guest's CPUID, if the hypervisor set one. */
+  maxPhysAddr: number | null = null
 
   /** Exit qualification, or the meaning named in exits: CR access and DR access use the SDM's bit layout. */
   exitQualification = 0

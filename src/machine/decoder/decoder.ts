@@ -1,4 +1,4 @@
-import { EncodingKind, MEMORY_SIZE_BYTES, OpKind, Register } from './iced-tables.ts'
+import { EncodingKind, MEMORY_SIZE_BYTES, MNEMONIC_NAMES, OpKind, Register, RETFW_IMM16_CODE } from './iced-tables.ts'
 
 /** One decoded instruction, read out of iced's record once. Numbers only; register and kind numbers are iced's. */
 export class Decoded {
@@ -11,6 +11,8 @@ export class Decoded {
   /** EncodingKind: Legacy, VEX, EVEX, XOP, ... */
   encoding = 0
   opCount = 0
+  /** Operand size of RETF, by its form (other instructions: 0). */
+  operandBits = 0
   readonly opKind = [0, 0, 0, 0, 0]
   readonly opRegister = [0, 0, 0, 0, 0]
   /** Memory operand (at most one, apart from string instructions). */
@@ -57,6 +59,10 @@ type Fn = (...args: (number | bigint)[]) => number
 
 const OPERAND_KIND = ['instruction_op0Kind', 'instruction_op1Kind', 'instruction_op2Kind', 'instruction_op3Kind', 'instruction_op4Kind']
 const OPERAND_REGISTER = OPERAND_KIND.map((name) => name.replace('Kind', 'Register'))
+
+const RETF = MNEMONIC_NAMES.indexOf('Retf')
+/** iced's code numbers of RETF: Retfw_imm16, Retfd_imm16, Retfq_imm16, Retfw, Retfd, Retfq. */
+const FIRST_RETF = RETFW_IMM16_CODE
 
 /** Bytes a window may hold: one page and the tail of an instruction that crosses into the next. */
 const WINDOW = 4096 + 16
@@ -139,6 +145,7 @@ export class InstructionDecoder {
     out.rep = fn.instruction_hasRepPrefix(p) !== 0
     out.repne = fn.instruction_hasRepnePrefix(p) !== 0
     out.opCount = fn.instruction_opCount(p)
+    out.operandBits = out.mnemonic === RETF ? 16 << ((out.code - FIRST_RETF) % 3) : 0
     for (let i = 0; i < out.opCount; i++) this.readOperand(i, out)
     if (out.encoding === EncodingKind.EVEX) this.readEvex(out)
     else {

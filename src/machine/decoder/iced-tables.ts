@@ -207,6 +207,9 @@ export const RoundingControl = {
   None: 0, RoundToNearest: 1, RoundDown: 2, RoundUp: 3, RoundTowardZero: 4,
 } as const
 
+/** First of the six consecutive codes of RETF (16, 32, 64 bits with and without immediate). */
+export const RETFW_IMM16_CODE = 414
+
 /** iced MemorySize names. */
 export const MEMORY_SIZE_NAMES: readonly string[] = (
   'Unknown UInt8 UInt16 UInt32 UInt52 UInt64 UInt128 UInt256 UInt512 Int8 Int16 Int32 Int64 Int128 Int256 Int512 SegPtr16 ' +

@@ -299,6 +299,24 @@ export class Emitter {
     const entry = this.tlbEntry(at)
     return this.variable(select(this.tlbHit(entry, tagOffset, at, bytes), this.direct(entry, at), i32(0)))
   }
+  /** Wasm address of the byte at `linear` (a leaf) when the software TLB has its page for the access, else 0. Cannot fault. */
+  pointerIfMapped(linear: Expr, write: boolean): Expr {
+    this.usesMemory = true
+    const entry = this.tlbEntry(linear)
+    return this.let(select(this.tlbHit(entry, write ? 8 : 0, linear, 1), this.direct(entry, linear), i32(0)))
+  }
+  /** Copies (as memmove) or fills `bytes` (i32) inside wasm memory. */
+  memoryCopy(to: Expr, from: Expr, bytes: Expr): void {
+    this.bulk(W.memory_copy, to, from, bytes, 2)
+  }
+  memoryFill(to: Expr, value: Expr, bytes: Expr): void {
+    this.bulk(W.memory_fill, to, value, bytes, 1)
+  }
+  private bulk(op: number, a: Expr, b: Expr, c: Expr, memories: number): void {
+    for (const operand of [a, b, c]) writeExpr(this.code, operand)
+    writeOpcode(this.code, op)
+    for (let i = 0; i < memories; i++) this.code.byte(0)
+  }
   private pointer(linear: Expr, bytes: number, tagOffset: number, slowFn: number): Expr {
     this.usesMemory = true
     const at = this.let(linear)

@@ -123,10 +123,10 @@ export class FlagState {
     switch (this.known) {
       case CC_ADD:
         if (!this.withCarry) return ltU(this.bits, this.operand(LOCAL_CC_RES), this.operand(LOCAL_CC_A))
-        return this.carryOut(this.operand(LOCAL_CC_A), this.operand(LOCAL_CC_A))
+        return this.carryOfThree(this.operand(LOCAL_CC_A), not(this.bits, this.operand(LOCAL_CC_RES)))
       case CC_SUB:
         if (!this.withCarry) return ltU(this.bits, this.operand(LOCAL_CC_A), this.operand(LOCAL_CC_B))
-        return this.carryOfThree(not(this.bits, this.operand(LOCAL_CC_A)), not(this.bits, this.operand(LOCAL_CC_A)), this.operand(LOCAL_CC_RES))
+        return this.carryOfThree(not(this.bits, this.operand(LOCAL_CC_A)), this.operand(LOCAL_CC_RES))
       case CC_RESULT:
         if (this.logic) return i32(0)
         this.e.usesFlags = true
@@ -138,11 +138,12 @@ export class FlagState {
     }
     return this.bit(RFLAGS_CF)
   }
-  /** Carry out of the top bit of a + b + carry in, or a - b - borrow in: top bit of (a & b) | ((a | b) & r), with the complement of what is subtracted from. */
-  private carryOfThree(a: Expr, sameA: Expr, r: Expr): Expr {
+  /** Carry of ADC and borrow of SBB: the top bit of (a & b) | ((a | b) & r), with a complemented for SBB and r for ADC. */
+  private carryOfThree(a: Expr, r: Expr): Expr {
     const bits = this.bits
-    const either = or(bits, sameA, this.operand(LOCAL_CC_B))
-    return signBit(bits, or(bits, and(bits, a, this.operand(LOCAL_CC_B)), and(bits, either, r)))
+    const kept = this.e.let(a)
+    const either = or(bits, kept, this.operand(LOCAL_CC_B))
+    return signBit(bits, or(bits, and(bits, kept, this.operand(LOCAL_CC_B)), and(bits, either, r)))
   }
   zero(): Expr {
     if (this.known === CC_SUB && !this.withCarry) return eq(this.bits, this.operand(LOCAL_CC_A), this.operand(LOCAL_CC_B))

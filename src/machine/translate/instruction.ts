@@ -1,7 +1,7 @@
 import type { Decoded } from '../decoder/decoder.ts'
 import { OpKind, Register } from '../decoder/iced-tables.ts'
 import { SEGMENT_BASE } from '../memory-map.ts'
-import { MODE_CODE_64, MODE_CODE_MASK, MODE_USER } from '../mode.ts'
+import { MODE_CODE_64, MODE_CODE_MASK, MODE_SSE_UD, MODE_TS, MODE_USER } from '../mode.ts'
 import { I64, W } from '../wasm/opcodes.ts'
 import { type Emitter, EXIT_JUMP } from './emitter.ts'
 import { loadInt } from './emitter.ts'
@@ -105,6 +105,21 @@ export class InstructionSite {
     if (address === null) return bits === 64 ? i64(d.displacementLo, d.displacementHi) : i64(bits === 16 ? d.displacementLo & 0xffff : d.displacementLo, 0)
     if (d.displacementLo !== 0 || d.displacementHi !== 0) address = binary(W.i64_add, I64, address, i64(d.displacementLo, d.displacementHi))
     return bits === 64 ? address : binary(W.i64_and, I64, address, i64(bits === 32 ? -1 : 0xffff, 0))
+  }
+
+  /** First-row address of a tile operand: base and displacement; the index register is the row distance (segment base added). */
+  rowAddress(): Expr {
+    const { memoryIndex } = this.d
+    this.d.memoryIndex = 0
+    const address = this.memoryAddress()
+    this.d.memoryIndex = memoryIndex
+    return address
+  }
+
+  /** #UD or #NM when SSE instructions are not enabled (the code after it is then not reached). */
+  requireSse(): void {
+    if (this.mode & MODE_SSE_UD) this.raise(6)
+    else if (this.mode & MODE_TS) this.raise(7)
   }
 
   /** Address size of the memory operand. */

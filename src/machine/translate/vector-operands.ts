@@ -181,6 +181,12 @@ export class VectorInstruction {
     }
     if (!this.isLegacy) this.clearFrom(register, Math.max(16, bytes))
   }
+  /** `write` for results to which the opmask has been applied already. */
+  writeUnmasked(op: number, result: (chunk: number) => Expr, bytes = this.bytes): void {
+    const register = this.register(op)
+    for (let c = 0; c < bytes >> 4; c++) this.e.store(V.store, this.e.fpu, registerOffset(register) + c * 16, result(c))
+    if (!this.isLegacy) this.clearFrom(register, bytes)
+  }
   private masked(mask: ElementMask, c: number, value: Expr, at: number): Expr {
     if (this.s.d.zeroing) return vand(value, mask.lanes(c))
     const old = load(V.load, V128, this.e.fpu, at + c * 16)

@@ -4,6 +4,7 @@ import { define } from '../../translate/definitions.ts'
 import { and, binary, type Bits, constant, type Expr, eqz, i64, low, ne, sub, zeroExtend, zeroOf } from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 import { Register } from '../../decoder/iced-tables.ts'
+import { SPILL } from '../../memory-map.ts'
 import { MODE_STACK_32 } from '../../mode.ts'
 
 /** Jumps, calls, returns and loops within a code segment. SDM Vol. 2 "Jcc", "JMP", "CALL", "RET", "LOOP". */
@@ -53,7 +54,7 @@ define('JMP', (s) => {
     s.region.goTo(s.d.offset + s.d.length + s.d.branchDisplacement)
     return
   }
-  if (isFar(s)) return s.callOutAndJump('far-jump')
+  if (isFar(s)) return farBranch(s, false)
   const target = s.read(0)
   jumpTo(s, zeroExtend(s.bitsOf(0), 64, target))
 })
@@ -64,7 +65,7 @@ define('CALL', (s) => {
     s.region.goTo(s.d.offset + s.d.length + s.d.branchDisplacement)
     return
   }
-  if (isFar(s)) return s.callOutAndJump('far-call')
+  if (isFar(s)) return farBranch(s, true)
   const target = s.read(0)
   push(s, s.bitsOf(0), low(64, s.bitsOf(0), s.nextRip))
   jumpTo(s, zeroExtend(s.bitsOf(0), 64, target))
@@ -79,6 +80,27 @@ define('RET', (s) => {
 const isNearBranch = (s: InstructionSite): boolean => s.d.opKind[0] >= 1 && s.d.opKind[0] <= 3
 /** Far pointers: an immediate, or a memory operand of 4, 6 or 10 bytes. */
 const isFar = (s: InstructionSite): boolean => s.d.opKind[0] === 4 || s.d.opKind[0] === 5 || (s.isMemory(0) && [6, 10].includes(s.d.memoryBytes))
+
+/** Operand size of a far return: from the decoder's code, which iced orders 16, 32, 64. */
+const farOperandBits = (s: InstructionSite): number => (s.d.operandBits === 0 ? s.codeBits === 64 ? 32 : s.codeBits : s.d.operandBits)
+
+/** Far JMP and CALL: offset to SPILL, selector to SPILL + 8. */
+function farBranch(s: InstructionSite, isCall: boolean): void {
+  let bits: Bits
+  if (s.isMemory(0)) {
+    bits = ((s.d.memoryBytes - 2) * 8) as Bits
+    const address = s.memoryAddress()
+    const offset = s.e.loadInt(address, bits)
+    const selector = s.e.loadInt(binary(W.i64_add, I64, address, i64(bits / 8)), 16)
+    s.e.setCtx64(SPILL, zeroExtend(bits, 64, offset))
+    s.e.setCtx32(SPILL + 8, selector)
+  } else {
+    bits = s.d.opKind[0] === 4 ? 16 : 32
+    s.e.setCtx64(SPILL, i64(s.d.farOffset, 0))
+    s.e.setCtx32(SPILL + 8, constant(32, s.d.farSelector))
+  }
+  s.callOutAndJump('far-branch', constant(32, bits | (isCall ? 0x100 : 0)))
+}
 
 /** A non-canonical target faults at the jump on Intel; the fetch that follows reports it here, with RIP at the target. */
 function jumpTo(s: InstructionSite, rip: Expr): void {
@@ -120,6 +142,8 @@ define('SYSEXITQ', (s) => s.callOutAndJump('sysexit', constant(32, 64)))
 define('IRET', (s) => s.callOutAndJump('iret', constant(32, 16)))
 define('IRETD', (s) => s.callOutAndJump('iret', constant(32, 32)))
 define('IRETQ', (s) => s.callOutAndJump('iret', constant(32, 64)))
-define('RETF', (s) => s.callOutAndJump('far-return', constant(32, s.d.opCount > 0 ? s.d.immediateLo & 0xffff : 0)))
-define('HLT', (s) => s.callOut('hlt'))
+define('RETF', (s) => {
+  const released = s.d.opCount > 0 ? s.d.immediateLo & 0xffff : 0
+  s.callOutAndJump('far-return', constant(32, farOperandBits(s) | (released << 8)))
+})
 

@@ -24,8 +24,13 @@ export function defineVector(mnemonics: string | readonly string[], definition: 
     definition(new VectorInstruction(s))
     if (registers.mmx) leaveMmxState(s)
   }
-  for (const mnemonic of typeof mnemonics === 'string' ? [mnemonics] : mnemonics) define(mnemonic, translate, applies)
+  for (const mnemonic of typeof mnemonics === 'string' ? [mnemonics] : mnemonics) {
+    define(mnemonic, translate, applies)
+    vectorMnemonics.add(mnemonic)
+  }
 }
+/** What has been defined here, for tests and reports. */
+export const vectorMnemonics = new Set<string>()
 
 interface OperandRegisters {
   mmx: boolean

@@ -1,3 +1,4 @@
+import type { Decoded } from '../../decoder/decoder.ts'
 import type { Emitter } from '../../translate/emitter.ts'
 import { binary, type Bits, type Expr, i32, i64, unary } from '../../translate/expr.ts'
 import { extractLane, lanesIn, replaceLane, topBits, vec1, vec2, zero } from '../../translate/lanes.ts'
@@ -29,6 +30,8 @@ export interface FormOptions {
   readsAll?: boolean
   /** The first source is the destination in every encoding. */
   accumulates?: boolean
+  /** Only these forms of the mnemonic. */
+  applies?: (d: Decoded) => boolean
 }
 
 /**
@@ -39,7 +42,7 @@ export function defineLanes(mnemonics: string | string[], bits: Bits, sources: 1
   defineVector(mnemonics, (x) => {
     const read = operandsRead(x, bits, sources, options)
     x.write(0, bits, (c) => meaning(context(x, c), read[0].chunk(c), (read[1] ?? read[0]).chunk(c), (read[2] ?? read[0]).chunk(c)))
-  })
+  }, options.applies)
 }
 
 /** dst ← meaning(all chunks of the sources): for results that depend on other chunks. */
@@ -49,7 +52,7 @@ export function defineWhole(
   defineVector(mnemonics, (x) => {
     const kept = meaning(context(x, 0), ...operandsRead(x, bits, sources, options)).map((value) => x.e.let(value))
     x.write(0, bits, (c) => kept[c])
-  })
+  }, options.applies)
 }
 
 export const context = (x: VectorInstruction, chunk: number): LaneContext => ({ e: x.e, bytes: x.bytes, immediate: x.immediate, chunk })
@@ -97,10 +100,11 @@ export function elementBits(bits: Bits, chunks: number, lanes: (chunk: number) =
 /** A lane-wise meaning for which wasm has only scalar instructions: lanes are i32 (zero-extended) or i64 leaves. */
 export function perLane(e: Emitter, bits: Bits, sources: readonly Expr[], meaning: (...lanes: Expr[]) => Expr): Expr {
   const kept = sources.map((source) => e.let(source))
-  let result = zero()
+  const result = e.variable(zero())
+  const lanes = kept.map((source) => e.variable(extractLane(bits, source, 0)))
   for (let i = 0; i < lanesIn(bits); i++) {
-    const lanes = kept.map((source) => e.let(extractLane(bits, source, i)))
-    result = e.let(replaceLane(bits, result, i, meaning(...lanes)))
+    if (i > 0) lanes.forEach((lane, k) => e.assign(lane, extractLane(bits, kept[k], i)))
+    e.assign(result, replaceLane(bits, result, i, meaning(...lanes)))
   }
   return result
 }
