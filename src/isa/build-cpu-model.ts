@@ -214,7 +214,9 @@ export function buildCpuModel(facts: CpuModelFacts, spec: string = facts.name): 
   const present = collectFeatures(table, msrs)
   for (const feature of features.values()) if (feature.kind === 'msr' && !present.has(feature.gate)) msrs.delete(feature.msr)
   const rows = [...table.rows.values()].sort((a, b) => a.leaf - b.leaf || a.subleaf - b.subleaf)
-  const byKey = new Map<number, CpuidRow>(rows.map((r) => [key(r.leaf, r.subleaf), r]))
+  const byKey = new Map<number, CpuidRegisters>(
+    rows.map(({ leaf, subleaf, eax, ebx, ecx, edx }) => [key(leaf, subleaf), Object.freeze({ eax, ebx, ecx, edx })]),
+  )
   const beyond = facts.outOfRangeLeaf ?? (facts.vendor === 'GenuineIntel' ? 'highest-basic' : 'zero')
   const cpuid = (leaf: number, subleaf: number): CpuidRegisters => {
     const inRange = leaf <= (leaf >= 0x80000000 ? maxExtendedLeaf : maxBasicLeaf)

@@ -61,8 +61,8 @@ export function nearestNames(given: string, names: Iterable<string>): string[] {
   for (const name of names) {
     const candidate = name.toLowerCase()
     const shorter = Math.min(candidate.length, wanted.length)
-    const isPrefix = shorter >= 3 && candidate.slice(0, shorter) === wanted.slice(0, shorter)
-    const distance = isPrefix ? Math.min(editDistance(wanted, candidate), limit) : editDistance(wanted, candidate)
+    const partOfOther = shorter >= 3 && (candidate.includes(wanted) || wanted.includes(candidate))
+    const distance = partOfOther ? Math.min(editDistance(wanted, candidate), limit) : editDistance(wanted, candidate)
     if (distance <= limit) ranked.push({ name, distance })
   }
   ranked.sort((x, y) => x.distance - y.distance || (x.name < y.name ? -1 : 1))

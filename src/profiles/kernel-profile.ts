@@ -135,7 +135,7 @@ export interface KvmProfile {
   readonly hasOneReg: boolean
   /** KVM_SET_SREGS checks EFER.LME/LMA/NX against the vCPU's CPUID even before KVM_SET_CPUID2. KAPI-43. */
   readonly setSregsChecksEferBeforeCpuid: boolean
-  /** Bits of KVM_CAP_DISABLE_QUIRKS2. KAPI-12. */
+  /** Bits of KVM_CAP_DISABLE_QUIRKS2, two-dimensional paging assumed (bit 9 needs it). KAPI-12; recorded 0x7ff on 6.12.113. */
   readonly quirks: number
   /** 1EH subleaf 1 in KVM_GET_SUPPORTED_CPUID. XSAVE-44. */
   readonly reportsTmulSubleaf1: boolean

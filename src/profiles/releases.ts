@@ -142,7 +142,6 @@ export const linux517: KernelProfile = {
     baseUabiSizeFloor4096: false,
     rejectsAnyCpuidAfterRun: false,
     rejectsChangedCpuidAfterRun: true,
-    quirks: 0x3f,
   },
 }
 
@@ -213,6 +212,8 @@ export const linux612_0: KernelProfile = {
   fpu: { ...linux66_0.fpu, signalFrameCarriesPkru: true },
   xsave: { ...linux66_0.xsave, protectedStateIsEinval: true },
   kvm: { ...linux66_0.kvm, quirks: 0xff },
+  // CONFIG_ADDRESS_MASKING needs !CPU_MITIGATIONS here ("wait for LASS"); distribution builds lack it.
+  userAbi: { ...linux66_0.userAbi, taggedAddresses: false },
 }
 
 /** The kernel of the recordings and of the conformance ladder. */

@@ -13,10 +13,29 @@ const bare: FeatureAdjustment = {
   source: 'computed: bare chip; bits of Intel features that KVM adds on AMD',
 }
 const unmasked: FeatureAdjustment = { on: ['monitor', 'ht', 'svm', 'extapic'], source: PPR }
+const svmFeatures: FeatureAdjustment = {
+  on: [
+    'npt',
+    'lbrv',
+    'svm-lock',
+    'nrip-save',
+    'tsc-scale',
+    'vmcb-clean',
+    'flushbyasid',
+    'decodeassists',
+    'pause-filter',
+    'pfthreshold',
+    'avic',
+    'v-vmsave-vmload',
+    'vgif',
+    'svme-addr-chk',
+  ],
+  source: 'manual: APM Vol. 3 App. E, 8000000AH EDX; features common to Zen 3 and later',
+}
 
-/** SVM as on every Zen server part. APM Vol. 3 App. E.4.9. */
-const svmLeaf = (source: string): CpuidRow => row(0x8000000a, 0, 1, 0x8000, 0, 0x119b9ff & ~(1 << 8), source)
-const SVM = 'manual: APM Vol. 3 App. E, 8000000AH: revision 1, 32768 ASIDs; features common to Zen 3 and later'
+/** Revision and number of ASIDs; the feature bits are adjustments. */
+const svmLeaf = (source: string): CpuidRow => row(0x8000000a, 0, 1, 0x8000, 0, 0, source)
+const SVM = 'manual: APM Vol. 3 App. E, 8000000AH: revision 1, 32768 ASIDs'
 
 const omissions: readonly Omission[] = [
   { what: 'IBS, SKINIT, WDT, performance counters beyond the legacy bits, RDT, CPPC', because: 'not modelled' },
@@ -52,7 +71,7 @@ export const epycMilan: CpuModelFacts = {
     row(0x8000001d, 3, 0x163, 0x03c0003f, 0x7fff, 0x1, MILAN), // L3 32 MiB
     row(0x80000021, 0, 0x18000265, 0, 0x6, 0, MILAN),
   ],
-  adjustments: [bare, unmasked],
+  adjustments: [bare, unmasked, svmFeatures],
   xstate: amdXstate,
   xstateSource: MILAN,
   msrs: [
@@ -98,7 +117,7 @@ export const epycGenoa: CpuModelFacts = {
     row(0x8000001d, 3, 0x163, 0x03c0003f, 0x7fff, 0x1, GENOA), // L3 32 MiB
     row(0x80000021, 0, 0x18000367, 0, 0x6, 0, GENOA),
   ],
-  adjustments: [bare, unmasked],
+  adjustments: [bare, unmasked, svmFeatures],
   xstate: amdXstate,
   xstateSource: GENOA,
   msrs: [
@@ -147,6 +166,7 @@ export const epycTurin: CpuModelFacts = {
   adjustments: [
     { off: ['hypervisor', 'tsc-adjust', 'tsc-deadline', 'osxsave'], source: 'computed: bare chip; bits the hypervisor adds' },
     unmasked,
+    svmFeatures,
     { on: ['pku', 'la57'], source: 'manual: APM Vol. 2 §5.6.7, §5.3.5 (Zen 4 and later); hidden by the hypervisor' },
     { on: ['ibpb', 'ibrs', 'amd-stibp', 'amd-ssbd', 'wbnoinvd'], source: 'manual: as on Zen 4; hidden by the hypervisor' },
   ],
