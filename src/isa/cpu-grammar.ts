@@ -154,9 +154,27 @@ const cpuModelsWithAll = (names: readonly FeatureName[]): string[] =>
 const withPhysBits = (facts: CpuModelFacts, bits: number): CpuModelFacts['rows'] =>
   facts.rows.map((r) => (r.leaf === 0x80000008 ? { ...r, eax: ((r.eax & ~0xff) | bits) >>> 0 } : r))
 
+/** Flags QEMU has and no model of ours can carry. */
+const NOT_MODELLED: readonly { readonly pattern: RegExp; readonly because: string }[] = [
+  { pattern: /^kvm/, because: 'it describes what a hypervisor offers its guest, not the chip' },
+  { pattern: /^vmx-/, because: 'VMX controls are not chosen one by one; vmx itself can be taken away' },
+  { pattern: /^sgx/, because: 'SGX is not modelled' },
+  { pattern: /^(ace2|phe|pmm|xcrypt|xstore)(-en)?$/, because: 'it belongs to VIA processors' },
+]
+
 function featureNamed(spelling: string, spec: string): FeatureName {
   const feature: Feature | undefined = findFeature(spelling)
   if (feature === undefined) {
+    const known = NOT_MODELLED.find((n) => n.pattern.test(spelling.replaceAll('_', '-')))
+    if (known !== undefined) {
+      throw new UserError({
+        code: 'cpu-feature-not-modelled',
+        what: `cannot set '${spelling}'`,
+        where: `--cpu ${spec}`,
+        because: known.because,
+        fix: `leave ${spelling} out`,
+      })
+    }
     const nearest = nearestNames(spelling, [...features.keys(), ...Object.keys(featureAliases), ...PROPERTIES.keys()])
     throw new UserError({
       code: 'unknown-cpu-feature',

@@ -128,6 +128,13 @@ describe('adding features', () => {
     expect(refusal('SapphireRapids,-avx,+avx2').because).toContain('taken away')
   })
 
+  it.each(['+vmx-ept', '-kvm-pv-eoi', 'kvmclock=off', '+sgx1', 'xstore'])(
+    "%s is QEMU's but no chip of ours can carry it",
+    (flag) => {
+      expect(refusal(`SapphireRapids,${flag}`).code).toBe('cpu-feature-not-modelled')
+    },
+  )
+
   it('run-time bits cannot be set', () => {
     expect(refusal('SapphireRapids,+osxsave').code).toBe('cpu-feature-is-runtime')
   })
