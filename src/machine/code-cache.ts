@@ -99,13 +99,16 @@ export class CodeCache {
    * the first instruction is not wholly within the page (and `tailPage` is -1) or does not decode.
    */
   compile(hpaPage: number, tailPage: number, ripLo: number, ripHi: number, mode: number, offset: number, single: boolean): Region | null {
-    const window = this.fillWindow(hpaPage, tailPage, mode)
-    const limit = single || tailPage >= 0 ? 1 : this.options.regionLimit
-    const compiled = this.compiler.compile({ ripLo, ripHi, mode }, offset, limit)
-    if (compiled === null) return null
-    void window
     if (this.freeSlots.length === 0) this.dropAll()
-    const region: Region = { ...compiled, slot: this.freeSlots.pop()!, hpaPage, hpaPage2: tailPage, ripLo, ripHi, mode, single }
+    this.fillWindow(hpaPage, tailPage, mode)
+    const limit = single || tailPage >= 0 ? 1 : this.options.regionLimit
+    const slot = this.freeSlots.pop()!
+    const compiled = this.compiler.compile({ ripLo, ripHi, mode }, offset, limit, slot)
+    if (compiled === null) {
+      this.freeSlots.push(slot)
+      return null
+    }
+    const region: Region = { ...compiled, slot, hpaPage, hpaPage2: tailPage, ripLo, ripHi, mode, single }
     const instance = new WebAssembly.Instance(new WebAssembly.Module(compiled.bytes as Uint8Array<ArrayBuffer>), this.imports)
     this.table.set(region.slot, instance.exports.r as () => number)
     this.regionsCompiled++
@@ -114,7 +117,7 @@ export class CodeCache {
     return region
   }
 
-  private fillWindow(hpaPage: number, tailPage: number, mode: number): number {
+  private fillWindow(hpaPage: number, tailPage: number, mode: number): void {
     const length = tailPage >= 0 ? 4096 + TAIL : 4096
     const start = PHYSICAL_BASE + hpaPage * 4096
     if (tailPage < 0) this.decoder.setWindow(bitnessOf(mode), this.mem.u8, start, length)
@@ -125,7 +128,6 @@ export class CodeCache {
       bytes.set(this.mem.u8.subarray(tail, tail + TAIL), 4096)
       this.decoder.setWindow(bitnessOf(mode), bytes, 0, length)
     }
-    return length
   }
 
   private add(region: Region): void {

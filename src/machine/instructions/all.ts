@@ -2,3 +2,4 @@
 import './control/branches.ts'
 import './integer/index.ts'
 import './system/index.ts'
+import './vector/index.ts'

@@ -1,18 +1,18 @@
 import { Decoded, type InstructionDecoder } from '../decoder/decoder.ts'
 import { FlowControl } from '../decoder/iced-tables.ts'
-import { CC_A, CC_B, CC_OP, CC_RES, GPR, RIP } from '../memory-map.ts'
+import { BUDGET, CC_A, CC_B, CC_OP, CC_RES, CONTEXT_TAG, GPR, RIP, TLB_POINTER } from '../memory-map.ts'
 import { MODE_CODE_16, MODE_CODE_32, MODE_CODE_MASK } from '../mode.ts'
 import { CodeBuffer } from '../wasm/code.ts'
-import { I32, I64, VOID, W, type WasmType } from '../wasm/opcodes.ts'
+import { I32, I64, W, type WasmType } from '../wasm/opcodes.ts'
 import { definitions } from './definitions.ts'
 import {
-  accessInfo, Emitter, EXIT_BUDGET, EXIT_FAULT, EXIT_JUMP, FIRST_TEMP, LOCAL_BUDGET, LOCAL_CC_A, LOCAL_CC_B, LOCAL_CC_OP, LOCAL_CC_RES,
+  accessInfo, Emitter, EXIT_BUDGET, EXIT_FAULT, EXIT_JUMP, LOCAL_BUDGET, LOCAL_CC_A, LOCAL_CC_B, LOCAL_CC_OP, LOCAL_CC_RES,
   LOCAL_CTX, LOCAL_ENTRY, LOCAL_GPR, LOCAL_RET, LOCAL_TLB,
 } from './emitter.ts'
-import { binary, type Expr, i32, i64, local, writeExpr } from './expr.ts'
+import { binary, type Expr, i32, load, local, writeExpr } from './expr.ts'
+import { jumpCacheEntry } from '../wasm/runtime-module.ts'
 import { InstructionSite } from './instruction.ts'
 import { regionModule } from './region-module.ts'
-import { BUDGET, TLB_POINTER } from '../memory-map.ts'
 
 /** Where code is compiled from: a window of bytes starting at a page's first byte, and how it is executed. */
 export interface CodeWindow {
@@ -56,6 +56,7 @@ export class RegionCompiler {
   private labels: number[] = []
   private current!: Block
   private selfLabel = 0
+  private slot = -1
 
   constructor(decoder: InstructionDecoder) {
     this.decoder = decoder
@@ -64,10 +65,12 @@ export class RegionCompiler {
   /**
    * Compiles from `entry` (page offset). The decoder's window is set to the page's bytes.
    * @param limit most instructions to include (1: a region for single-stepping)
+   * @param slot table slot the region will have: computed jumps that stay inside are recognized by it
    * @returns null when the first instruction is not decodable within the window
    */
-  compile(window: CodeWindow, entry: number, limit: number): CompiledRegion | null {
+  compile(window: CodeWindow, entry: number, limit: number, slot: number): CompiledRegion | null {
     this.poolUsed = 0
+    this.slot = limit === 1 ? -1 : slot
     this.site.pageLo = window.ripLo
     this.site.pageHi = window.ripHi
     this.site.mode = window.mode
@@ -273,7 +276,28 @@ export class RegionCompiler {
   }
   /** Ends the block: go on at a computed RIP. */
   goToValue(rip: Expr): void {
-    this.e.exit(EXIT_JUMP, rip)
+    const e = this.e
+    const target = e.let(rip)
+    if (this.slot >= 0) this.stayInside(target)
+    e.exit(EXIT_JUMP, target)
+  }
+
+  /** Looks the target up in the jump cache; when it is a block of this region, goes on there without leaving. */
+  private stayInside(rip: Expr): void {
+    const e = this.e
+    const entry = e.let(jumpCacheEntry(rip))
+    const hit = binary(
+      W.i32_and, I32,
+      binary(W.i64_eq, I32, load(W.i64_load, I64, entry, 0), rip),
+      binary(W.i32_eq, I32, load(W.i32_load, I32, entry, 8), e.ctx32(CONTEXT_TAG)),
+    )
+    e.if(hit, () => {
+      const place = e.let(load(W.i32_load, I32, entry, 12))
+      e.if(binary(W.i32_eq, I32, binary(W.i32_and, I32, place, i32(0xffff)), i32(this.slot)), () => {
+        e.assign(local(LOCAL_ENTRY, I32), binary(W.i32_shr_u, I32, place, i32(16)))
+        e.br(e.nextDepth)
+      })
+    })
   }
 
   // ---- assembly ----
@@ -349,5 +373,3 @@ export const bitnessOf = (mode: number): 16 | 32 | 64 => {
   const size = mode & MODE_CODE_MASK
   return size === MODE_CODE_16 ? 16 : size === MODE_CODE_32 ? 32 : 64
 }
-
-export { FIRST_TEMP, i64, VOID }

@@ -130,7 +130,7 @@ function runBody(): CodeBuffer {
 }
 
 /** Jump-cache slot of a RIP: TypeScript's `jumpCacheOffset` computes the same. */
-function jumpCacheEntry(rip: Expr): Expr {
+export function jumpCacheEntry(rip: Expr): Expr {
   const lo = unary(W.i32_wrap_i64, I32, rip)
   const mixed = binary(W.i32_xor, I32, lo, binary(W.i32_shr_u, I32, unary(W.i32_wrap_i64, I32, rip), i32(JUMP_CACHE_BITS)))
   const index = binary(W.i32_and, I32, mixed, i32((1 << JUMP_CACHE_BITS) - 1))

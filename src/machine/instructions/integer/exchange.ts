@@ -2,7 +2,7 @@ import { Register } from '../../decoder/iced-tables.ts'
 import { RFLAGS_ZF } from '../../flags.ts'
 import { define } from '../../translate/definitions.ts'
 import { loadInt, storeOp } from '../../translate/emitter.ts'
-import { add, and, binary, eq, eqz, i32, i64, load, or, select, shl, sub, wrap, xor, zeroExtend } from '../../translate/expr.ts'
+import { add, and, binary, eq, eqz, type Expr, i32, i64, load, or, select, shl, sub, wrap, xor, zeroExtend } from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 import { I64, W } from '../../wasm/opcodes.ts'
 import { ACCUMULATOR } from './multiply.ts'
@@ -45,18 +45,27 @@ define('XADD', (s) => {
 define('CMPXCHG', (s) => {
   const bits = s.bitsOf(0)
   const accumulator = s.readGpr(ACCUMULATOR[bits])
-  let old = i32(0)
-  // The destination is written back when the comparison fails (SDM: it receives a write cycle in any case).
-  s.modify(0, (a) => {
-    old = a
-    const difference = s.e.let(sub(bits, accumulator, a))
-    s.e.flags.fromSub(bits, accumulator, a, difference)
-    return select(eq(bits, accumulator, a), s.read(1), a)
-  })
-  s.e.if(eqz(32, eq(bits, accumulator, old)), () => s.writeGpr(ACCUMULATOR[bits], old))
+  const compare = (old: Expr): Expr => {
+    s.e.flags.fromSub(bits, accumulator, old, s.e.let(sub(bits, accumulator, old)))
+    return s.e.let(eq(bits, accumulator, old))
+  }
+  if (s.isRegister(0)) {
+    // The register that is not loaded keeps all its 64 bits (recorded on Zen 4; the SDM's pseudo-code writes it).
+    const old = s.read(0)
+    const source = s.read(1)
+    s.e.if(compare(old), () => s.write(0, source), () => s.writeGpr(ACCUMULATOR[bits], old))
+    return
+  }
+  // Memory is written in any case (SDM: the destination receives a write cycle).
+  const pointer = s.modifyPointer(s.memoryAddress(), bits / 8)
+  const old = s.e.let(loadInt(pointer, bits))
+  const equal = compare(old)
+  s.e.store(storeOp(bits), pointer, 0, select(equal, s.read(1), old))
+  s.e.commit(pointer)
+  s.e.if(eqz(32, equal), () => s.writeGpr(ACCUMULATOR[bits], old))
 })
 
-function setZero(s: InstructionSite, zero: ReturnType<typeof i32>): void {
+function setZero(s: InstructionSite, zero: Expr): void {
   s.e.flags.replace(RFLAGS_ZF, shl(32, zero, i32(Math.log2(RFLAGS_ZF))))
 }
 

@@ -1,4 +1,4 @@
-import { type Bits, zeroExtend } from '../../translate/expr.ts'
+import { type Bits, low, zeroExtend } from '../../translate/expr.ts'
 import { lanesIn, lanesOf, replaceLane, vand } from '../../translate/lanes.ts'
 import { I32, I64, W } from '../../wasm/opcodes.ts'
 import { defineVector } from './available.ts'
@@ -13,7 +13,7 @@ function insert(mnemonics: string[], bits: Bits): void {
   defineVector(mnemonics, (x) => {
     const { s, e } = x
     const last = s.d.opCount - 1
-    const value = s.isMemory(last - 1) ? e.loadInt(s.memoryAddress(), bits) : s.read(last - 1)
+    const value = s.isMemory(last - 1) ? e.loadInt(s.memoryAddress(), bits) : low(s.bitsOf(last - 1), bits === 64 ? 64 : 32, s.read(last - 1))
     const index = x.immediate & (x.isMmx ? 3 : lanesIn(bits) - 1)
     const inserted = replaceLane(bits, x.source(x.firstSource).chunk(0), index, value)
     if (x.isMmx) x.write(0, bits, () => inserted)
