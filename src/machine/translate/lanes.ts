@@ -1,9 +1,10 @@
 import { I32, I64, V, V128, W } from '../wasm/opcodes.ts'
-import { type Bits, binary, Expr, i32, i64, lane, select, Shuffle, type Bits as LaneBits, unary, V128Const } from './expr.ts'
+import { type Bits, binary, Expr, i32, i64, type Bits as LaneBits, lane, Shuffle, select, unary, V128Const } from './expr.ts'
 
 /** Vocabulary for values of 128 bits seen as lanes of 8, 16, 32 or 64 bits. Opcode tables are indexed by lane width. */
 
 export type { LaneBits }
+
 type ByWidth = Readonly<Record<Bits, number>>
 
 export const ADD: ByWidth = { 8: V.i8x16_add, 16: V.i16x8_add, 32: V.i32x4_add, 64: V.i64x2_add }
@@ -20,7 +21,12 @@ export const SHR_U: ByWidth = { 8: V.i8x16_shr_u, 16: V.i16x8_shr_u, 32: V.i32x4
 export const SHR_S: ByWidth = { 8: V.i8x16_shr_s, 16: V.i16x8_shr_s, 32: V.i32x4_shr_s, 64: V.i64x2_shr_s }
 const SPLAT: ByWidth = { 8: V.i8x16_splat, 16: V.i16x8_splat, 32: V.i32x4_splat, 64: V.i64x2_splat }
 const BITMASK: ByWidth = { 8: V.i8x16_bitmask, 16: V.i16x8_bitmask, 32: V.i32x4_bitmask, 64: V.i64x2_bitmask }
-const EXTRACT: ByWidth = { 8: V.i8x16_extract_lane_u, 16: V.i16x8_extract_lane_u, 32: V.i32x4_extract_lane, 64: V.i64x2_extract_lane }
+const EXTRACT: ByWidth = {
+  8: V.i8x16_extract_lane_u,
+  16: V.i16x8_extract_lane_u,
+  32: V.i32x4_extract_lane,
+  64: V.i64x2_extract_lane,
+}
 const REPLACE: ByWidth = { 8: V.i8x16_replace_lane, 16: V.i16x8_replace_lane, 32: V.i32x4_replace_lane, 64: V.i64x2_replace_lane }
 /** Wasm loads that repeat the element they read in every lane. */
 export const LOAD_SPLAT: ByWidth = { 8: V.load8_splat, 16: V.load16_splat, 32: V.load32_splat, 64: V.load64_splat }
@@ -40,7 +46,8 @@ export const shiftLanes = (op: number, a: Expr, count: number): Expr => binary(o
 
 export const splat = (bits: Bits, x: Expr): Expr => unary(SPLAT[bits], V128, x)
 /** Lane as i32 (zero-extended) or i64. */
-export const extractLane = (bits: Bits, a: Expr, index: number): Expr => lane(EXTRACT[bits], bits === 64 ? I64 : I32, a, null, index)
+export const extractLane = (bits: Bits, a: Expr, index: number): Expr =>
+  lane(EXTRACT[bits], bits === 64 ? I64 : I32, a, null, index)
 export const replaceLane = (bits: Bits, a: Expr, index: number, x: Expr): Expr => lane(REPLACE[bits], V128, a, x, index)
 /** i32 of the top bit of each lane, lane 0 in bit 0. */
 export const topBits = (bits: Bits, a: Expr): Expr => unary(BITMASK[bits], I32, a)
@@ -77,7 +84,13 @@ export const lanesIn = (bits: Bits): number => 128 / bits
 /** [0, 1 .. n-1]. */
 export const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i)
 /** The 16 bytes that start `bytes` (0..16) into the 32 bytes lower:upper. */
-export const window16 = (lower: Expr, upper: Expr, bytes: number): Expr => shuffle(8, lower, upper, upTo(16).map((i) => i + bytes))
+export const window16 = (lower: Expr, upper: Expr, bytes: number): Expr =>
+  shuffle(
+    8,
+    lower,
+    upper,
+    upTo(16).map((i) => i + bytes),
+  )
 /** Bytes of `a` by the byte numbers in `index`; 0 where a number is above 15. */
 export const swizzle = (a: Expr, index: Expr): Expr => vec2(V.i8x16_swizzle, a, index)
 

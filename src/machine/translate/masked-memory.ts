@@ -1,7 +1,7 @@
 import { SPILL } from '../memory-map.ts'
 import { I32, I64, V, V128, W } from '../wasm/opcodes.ts'
 import { type Emitter, loadInt, storeOp } from './emitter.ts'
-import { binary, type Bits, type Expr, eqz, i32, load, unary } from './expr.ts'
+import { type Bits, binary, type Expr, eqz, i32, load, unary } from './expr.ts'
 import { bitselect, extractLane, splat } from './lanes.ts'
 import type { ElementMask } from './write-mask.ts'
 

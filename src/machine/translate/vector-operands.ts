@@ -2,7 +2,7 @@ import { EncodingKind, MEMORY_ELEMENT_BYTES, OpKind, Register } from '../decoder
 import { SPILL, VECTOR, VECTOR_STRIDE, X87_REGISTERS } from '../memory-map.ts'
 import { I32, I64, V, V128, W, type WasmType } from '../wasm/opcodes.ts'
 import { type Emitter, storeOp } from './emitter.ts'
-import { and, binary, type Bits, type Expr, eq, i32, i64, load, select, wrap } from './expr.ts'
+import { and, type Bits, binary, type Expr, eq, i32, i64, load, select, wrap } from './expr.ts'
 import type { InstructionSite } from './instruction.ts'
 import { bitselect, extractLane, LOAD_SPLAT, lanesIn, vand, zero } from './lanes.ts'
 import { MaskedMemory } from './masked-memory.ts'

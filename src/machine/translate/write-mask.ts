@@ -1,9 +1,8 @@
 import { OPMASK } from '../memory-map.ts'
 import { I32, I64, V, W } from '../wasm/opcodes.ts'
 import type { Emitter } from './emitter.ts'
-import { binary, type Bits, Expr, i32, i64, load, local, unary, wrap } from './expr.ts'
+import { type Bits, binary, Expr, i32, i64, load, local, Shuffle, unary, wrap } from './expr.ts'
 import { bytesOf, EQ, lanesIn, lanesOf, splat, upTo, vand, vec2 } from './lanes.ts'
-import { Shuffle } from './expr.ts'
 
 /**
  * One bit an element, kept in a local: i32 up to 32 elements, i64 above. Made from an opmask register or from the top bits
@@ -52,7 +51,11 @@ export class ElementMask {
   /** Sixteen elements: the low byte of the bits in bytes 0..7, the next in 8..15. */
   private byteLanes(first: number): Expr {
     const pair = this.e.let(splat(16, this.shifted(first)))
-    const spread = new Shuffle(pair, pair, upTo(16).map((i) => i >> 3))
+    const spread = new Shuffle(
+      pair,
+      pair,
+      upTo(16).map((i) => i >> 3),
+    )
     const bit = () => bytesOf((i) => 1 << (i & 7))
     return vec2(V.i8x16_eq, vand(spread, bit()), bit())
   }

@@ -1,9 +1,9 @@
+import type { Decoded } from '../../decoder/decoder.ts'
 import { EncodingKind } from '../../decoder/iced-tables.ts'
 import { CTL } from '../../execution-context.ts'
 import { CONTROL, X87_FSW, X87_FTW } from '../../memory-map.ts'
-import { MODE_AVX512_UD, MODE_AVX_UD, MODE_REAL, MODE_SSE_UD, MODE_TS, MODE_X87_NM } from '../../mode.ts'
+import { MODE_AVX_UD, MODE_AVX512_UD, MODE_REAL, MODE_SSE_UD, MODE_TS, MODE_X87_NM } from '../../mode.ts'
 import { define } from '../../translate/definitions.ts'
-import type { Decoded } from '../../decoder/decoder.ts'
 import { and, i32, load } from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 import { isMmx, isOpmask, VectorInstruction } from '../../translate/vector-operands.ts'
@@ -17,7 +17,11 @@ const FSW_ES = 0x80
 const FSW_TOP = 0x3800
 
 /** Defines what vector or opmask instructions do, after the checks of CR0, CR4 and XCR0 they share. */
-export function defineVector(mnemonics: string | readonly string[], definition: (x: VectorInstruction) => void, applies?: (d: Decoded) => boolean): void {
+export function defineVector(
+  mnemonics: string | readonly string[],
+  definition: (x: VectorInstruction) => void,
+  applies?: (d: Decoded) => boolean,
+): void {
   const translate = (s: InstructionSite) => {
     const registers = operandRegisters(s)
     if (!stateIsEnabled(s, registers)) return

@@ -1,6 +1,6 @@
+import { VECTOR } from '../../memory-map.ts'
 import { type Bits, type Expr, load } from '../../translate/expr.ts'
 import { bitselect, lanesIn, lanesOf, SHR_S, shiftLanes } from '../../translate/lanes.ts'
-import { VECTOR } from '../../memory-map.ts'
 import { V, V128 } from '../../wasm/opcodes.ts'
 import { defineVector } from './available.ts'
 import { both, defineLanes, readOperands } from './forms.ts'
@@ -10,7 +10,11 @@ function blendImmediate(mnemonics: string[], bits: Bits): void {
   defineLanes(mnemonics, bits, 2, ({ immediate, chunk }, a, b) => {
     // words: the same eight bits for every chunk
     const first = bits === 16 ? 0 : chunk * lanesIn(bits)
-    return bitselect(b, a, lanesOf(bits, (i) => ((immediate >> (first + i)) & 1 ? -1 : 0)))
+    return bitselect(
+      b,
+      a,
+      lanesOf(bits, (i) => ((immediate >> (first + i)) & 1 ? -1 : 0)),
+    )
   })
 }
 blendImmediate(both('PBLENDW'), 16)
@@ -47,4 +51,3 @@ blendOpmask('VPBLENDMD', 32)
 blendOpmask('VPBLENDMQ', 64)
 blendOpmask('VBLENDMPS', 32)
 blendOpmask('VBLENDMPD', 64)
-

@@ -1,10 +1,10 @@
+import { Register } from '../../decoder/iced-tables.ts'
+import { OPMASK } from '../../memory-map.ts'
 import { type Bits, binary, type Expr, i32, load, low, unary } from '../../translate/expr.ts'
 import { LOAD_SPLAT, splat } from '../../translate/lanes.ts'
 import { MaskedMemory } from '../../translate/masked-memory.ts'
-import { VectorSource, vectorBytes, type VectorInstruction } from '../../translate/vector-operands.ts'
+import { type VectorInstruction, VectorSource, vectorBytes } from '../../translate/vector-operands.ts'
 import { ElementMask } from '../../translate/write-mask.ts'
-import { OPMASK } from '../../memory-map.ts'
-import { Register } from '../../decoder/iced-tables.ts'
 import { I32, I64, V, V128, W } from '../../wasm/opcodes.ts'
 import { defineVector } from './available.ts'
 
@@ -64,11 +64,13 @@ for (const kind of ['F', 'I']) {
 }
 
 /** An opmask register's low byte or word, zero-extended, in every element. */
-for (const [mnemonic, bits, wasm] of [['VPBROADCASTMB2Q', 64, W.i32_load8_u], ['VPBROADCASTMW2D', 32, W.i32_load16_u]] as [string, Bits, number][]) {
+for (const [mnemonic, bits, wasm] of [
+  ['VPBROADCASTMB2Q', 64, W.i32_load8_u],
+  ['VPBROADCASTMW2D', 32, W.i32_load16_u],
+] as [string, Bits, number][]) {
   defineVector(mnemonic, (x) => {
     const value = load(wasm, I32, x.e.fpu, OPMASK + (x.register(1) - Register.K0) * 8)
     const lanes = x.e.let(splat(bits, bits === 64 ? unary(W.i64_extend_i32_u, I64, value) : value))
     x.write(0, bits, () => lanes)
   })
 }
-

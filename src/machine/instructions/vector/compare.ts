@@ -1,11 +1,16 @@
 import { RFLAGS_CF, RFLAGS_ZF } from '../../flags.ts'
-import { binary, type Bits, eqz, type Expr, i32 } from '../../translate/expr.ts'
+import { type Bits, binary, type Expr, eqz, i32 } from '../../translate/expr.ts'
 import { andNot, anyTrue, EQ, GT_S, LE_S, LT_S, ltU, NE, ones, signBits, vand, vec2, vnot, zero } from '../../translate/lanes.ts'
 import { I32, W } from '../../wasm/opcodes.ts'
 import { defineVector } from './available.ts'
 import { both, defineComparison, readOperands, wasm2 } from './forms.ts'
 
-const WIDTHS: [suffix: string, bits: Bits][] = [['B', 8], ['W', 16], ['D', 32], ['Q', 64]]
+const WIDTHS: [suffix: string, bits: Bits][] = [
+  ['B', 8],
+  ['W', 16],
+  ['D', 32],
+  ['Q', 64],
+]
 
 /** Predicates 0..7 of VPCMP and VPCMPU: EQ LT LE FALSE NE NLT NLE TRUE. */
 function compare(predicate: number, signed: boolean, bits: Bits, a: Expr, b: Expr): Expr {
@@ -47,7 +52,9 @@ function defineTest(mnemonics: string[], selected: (bits: Expr) => Expr): void {
     }
     const zf = any((c) => vand(a.chunk(c), b.chunk(c)))
     const cf = any((c) => andNot(b.chunk(c), a.chunk(c)))
-    x.e.flags.fromBits(binary(W.i32_or, I32, binary(W.i32_mul, I32, zf, i32(RFLAGS_ZF)), binary(W.i32_mul, I32, cf, i32(RFLAGS_CF))))
+    x.e.flags.fromBits(
+      binary(W.i32_or, I32, binary(W.i32_mul, I32, zf, i32(RFLAGS_ZF)), binary(W.i32_mul, I32, cf, i32(RFLAGS_CF))),
+    )
   })
 }
 defineTest(both('PTEST'), (bits) => bits)

@@ -13,7 +13,9 @@ function insert(mnemonics: string[], bits: Bits): void {
   defineVector(mnemonics, (x) => {
     const { s, e } = x
     const last = s.d.opCount - 1
-    const value = s.isMemory(last - 1) ? e.loadInt(s.memoryAddress(), bits) : low(s.bitsOf(last - 1), bits === 64 ? 64 : 32, s.read(last - 1))
+    const value = s.isMemory(last - 1)
+      ? e.loadInt(s.memoryAddress(), bits)
+      : low(s.bitsOf(last - 1), bits === 64 ? 64 : 32, s.read(last - 1))
     const index = x.immediate & (x.isMmx ? 3 : lanesIn(bits) - 1)
     const inserted = replaceLane(bits, x.source(x.firstSource).chunk(0), index, value)
     if (x.isMmx) x.write(0, bits, () => inserted)
@@ -48,7 +50,13 @@ defineVector(both('INSERTPS'), (x) => {
     ? e.loadInt(s.memoryAddress(), 32)
     : x.source(last - 1).part(W.i32_load, I32, (x.immediate >> 6) * 4)
   const inserted = replaceLane(32, x.source(x.firstSource).chunk(0), (x.immediate >> 4) & 3, element)
-  writeWhole(x, vand(inserted, lanesOf(32, (i) => ((x.immediate >> i) & 1 ? 0 : -1))))
+  writeWhole(
+    x,
+    vand(
+      inserted,
+      lanesOf(32, (i) => ((x.immediate >> i) & 1 ? 0 : -1)),
+    ),
+  )
 })
 
 // ---- sign bits to a general register ----
@@ -62,4 +70,3 @@ function signMask(mnemonics: string[], bits: Bits): void {
 signMask(both('PMOVMSKB'), 8)
 signMask(both('MOVMSKPS'), 32)
 signMask(both('MOVMSKPD'), 64)
-

@@ -1,6 +1,6 @@
 import type { Decoded } from '../../decoder/decoder.ts'
 import type { Emitter } from '../../translate/emitter.ts'
-import { binary, type Bits, type Expr, i32, i64, unary } from '../../translate/expr.ts'
+import { type Bits, binary, type Expr, i32, i64, unary } from '../../translate/expr.ts'
 import { extractLane, lanesIn, replaceLane, topBits, vec1, vec2, zero } from '../../translate/lanes.ts'
 import { isOpmask, type ReadOptions, type VectorInstruction, type VectorSource } from '../../translate/vector-operands.ts'
 import { I32, I64, W } from '../../wasm/opcodes.ts'
@@ -22,8 +22,14 @@ export type LaneMeaning = (x: LaneContext, a: Expr, b: Expr, c: Expr) => Expr
 /** The legacy mnemonic and its VEX/EVEX one. */
 export const both = (legacy: string): string[] => [legacy, `V${legacy}`]
 /** Meaning that is one wasm instruction. */
-export const wasm2 = (op: number): LaneMeaning => (_x, a, b) => vec2(op, a, b)
-export const wasm1 = (op: number): LaneMeaning => (_x, a) => vec1(op, a)
+export const wasm2 =
+  (op: number): LaneMeaning =>
+  (_x, a, b) =>
+    vec2(op, a, b)
+export const wasm1 =
+  (op: number): LaneMeaning =>
+  (_x, a) =>
+    vec1(op, a)
 
 export interface FormOptions {
   /** Masked-off memory elements are read all the same (exception classes E4NF and the like). */
@@ -38,24 +44,49 @@ export interface FormOptions {
  * dst ← meaning(sources), chunk by chunk. With two sources the legacy form overwrites its first; EVEX forms merge or zero in
  * elements of `bits`.
  */
-export function defineLanes(mnemonics: string | string[], bits: Bits, sources: 1 | 2 | 3, meaning: LaneMeaning, options: FormOptions = {}): void {
-  defineVector(mnemonics, (x) => {
-    const read = operandsRead(x, bits, sources, options)
-    x.write(0, bits, (c) => meaning(context(x, c), read[0].chunk(c), (read[1] ?? read[0]).chunk(c), (read[2] ?? read[0]).chunk(c)))
-  }, options.applies)
+export function defineLanes(
+  mnemonics: string | string[],
+  bits: Bits,
+  sources: 1 | 2 | 3,
+  meaning: LaneMeaning,
+  options: FormOptions = {},
+): void {
+  defineVector(
+    mnemonics,
+    (x) => {
+      const read = operandsRead(x, bits, sources, options)
+      x.write(0, bits, (c) =>
+        meaning(context(x, c), read[0].chunk(c), (read[1] ?? read[0]).chunk(c), (read[2] ?? read[0]).chunk(c)),
+      )
+    },
+    options.applies,
+  )
 }
 
 /** dst ← meaning(all chunks of the sources): for results that depend on other chunks. */
 export function defineWhole(
-  mnemonics: string | string[], bits: Bits, sources: 1 | 2 | 3, meaning: (x: LaneContext, ...sources: VectorSource[]) => Expr[], options: FormOptions = {},
+  mnemonics: string | string[],
+  bits: Bits,
+  sources: 1 | 2 | 3,
+  meaning: (x: LaneContext, ...sources: VectorSource[]) => Expr[],
+  options: FormOptions = {},
 ): void {
-  defineVector(mnemonics, (x) => {
-    const kept = meaning(context(x, 0), ...operandsRead(x, bits, sources, options)).map((value) => x.e.let(value))
-    x.write(0, bits, (c) => kept[c])
-  }, options.applies)
+  defineVector(
+    mnemonics,
+    (x) => {
+      const kept = meaning(context(x, 0), ...operandsRead(x, bits, sources, options)).map((value) => x.e.let(value))
+      x.write(0, bits, (c) => kept[c])
+    },
+    options.applies,
+  )
 }
 
-export const context = (x: VectorInstruction, chunk: number): LaneContext => ({ e: x.e, bytes: x.bytes, immediate: x.immediate, chunk })
+export const context = (x: VectorInstruction, chunk: number): LaneContext => ({
+  e: x.e,
+  bytes: x.bytes,
+  immediate: x.immediate,
+  chunk,
+})
 
 function operandsRead(x: VectorInstruction, bits: Bits, sources: number, options: FormOptions): VectorSource[] {
   const first = sources === 1 ? 1 : sources === 3 || options.accumulates ? 0 : x.firstSource
@@ -70,7 +101,12 @@ export function readOperands(x: VectorInstruction, first: number, count: number,
  * A comparison: lanes of ones and zeros into a vector register, or one bit an element into an opmask register (EVEX), under
  * its write mask.
  */
-export function defineComparison(mnemonics: string | string[], bits: Bits, meaning: LaneMeaning, options: FormOptions = {}): void {
+export function defineComparison(
+  mnemonics: string | string[],
+  bits: Bits,
+  meaning: LaneMeaning,
+  options: FormOptions = {},
+): void {
   defineVector(mnemonics, (x) => {
     if (!isOpmask(x.register(0))) {
       const read = readOperands(x, x.firstSource, 2, {})

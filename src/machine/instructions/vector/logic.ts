@@ -44,7 +44,10 @@ function twoInputs(e: Emitter, table: number, b: Expr, c: Expr): Expr {
   }
 }
 /** VPTERNLOG: bit 4a + 2b + c of the immediate, for every bit. */
-for (const [mnemonic, bits] of [['VPTERNLOGD', 32], ['VPTERNLOGQ', 64]] as [string, Bits][]) {
+for (const [mnemonic, bits] of [
+  ['VPTERNLOGD', 32],
+  ['VPTERNLOGQ', 64],
+] as [string, Bits][]) {
   defineLanes(mnemonic, bits, 3, ({ e, immediate }, first, second, third) => {
     if (immediate === 0xff) return ones()
     if (immediate === 0) return zero()
@@ -54,4 +57,3 @@ for (const [mnemonic, bits] of [['VPTERNLOGD', 32], ['VPTERNLOGQ', 64]] as [stri
     return bitselect(twoInputs(e, immediate >> 4, b, c), twoInputs(e, immediate & 15, b, c), first)
   })
 }
-

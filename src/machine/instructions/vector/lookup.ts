@@ -16,8 +16,16 @@ function byteNumbers(e: Emitter, bits: Bits, numbers: Expr): Expr {
   if (bits === 8) return numbers
   const size = bits / 8
   const first = e.let(shiftLanes(SHL[bits], numbers, Math.log2(size)))
-  const spread = rearrange(8, first, upTo(16).map((i) => i - (i % size)))
-  return vec2(V.i8x16_add, spread, bytesOf((i) => i % size))
+  const spread = rearrange(
+    8,
+    first,
+    upTo(16).map((i) => i - (i % size)),
+  )
+  return vec2(
+    V.i8x16_add,
+    spread,
+    bytesOf((i) => i % size),
+  )
 }
 
 /**
@@ -29,7 +37,14 @@ export function byteLookup(e: Emitter, table: readonly Expr[], numbers: Expr): E
   const kept = e.let(numbers)
   let result: Expr | null = null
   table.forEach((chunk, i) => {
-    const relative = i === 0 ? kept : vec2(V.i8x16_sub, kept, bytesOf(() => i * 16))
+    const relative =
+      i === 0
+        ? kept
+        : vec2(
+            V.i8x16_sub,
+            kept,
+            bytesOf(() => i * 16),
+          )
     const found = swizzle(chunk, relative)
     result = result === null ? found : vor(result, found)
   })

@@ -1,7 +1,7 @@
 import { type Bits, load } from '../../translate/expr.ts'
 import { bitselect, extractLane, shiftLanes, vand } from '../../translate/lanes.ts'
 import { MaskedMemory } from '../../translate/masked-memory.ts'
-import { VectorSource, type VectorInstruction } from '../../translate/vector-operands.ts'
+import { type VectorInstruction, VectorSource } from '../../translate/vector-operands.ts'
 import { ElementMask } from '../../translate/write-mask.ts'
 import { V, V128, W } from '../../wasm/opcodes.ts'
 import { defineVector } from './available.ts'

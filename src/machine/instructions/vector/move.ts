@@ -1,8 +1,8 @@
-import { EncodingKind, OpKind } from '../../decoder/iced-tables.ts'
 import type { Decoded } from '../../decoder/decoder.ts'
+import { EncodingKind, OpKind } from '../../decoder/iced-tables.ts'
 import { type Bits, type Expr, load, low, zeroExtend } from '../../translate/expr.ts'
-import { lanesOf, rearrange, replaceLane, shuffle, splat, vand, zero } from '../../translate/lanes.ts'
 import { gprBits } from '../../translate/instruction.ts'
+import { lanesOf, rearrange, replaceLane, shuffle, splat, vand, zero } from '../../translate/lanes.ts'
 import { isMmx, registerOffset, type VectorInstruction, vectorBytes } from '../../translate/vector-operands.ts'
 import { I32, I64, V, V128, W } from '../../wasm/opcodes.ts'
 import { defineVector } from './available.ts'
@@ -11,19 +11,46 @@ import { both, defineLanes } from './forms.ts'
 // ---- whole vectors ----
 /** [mnemonic, element width of the opmask, memory must be aligned] */
 const whole: [string, Bits, boolean][] = [
-  ['MOVAPS', 32, true], ['MOVAPD', 64, true], ['MOVDQA', 32, true], ['MOVUPS', 32, false], ['MOVUPD', 64, false], ['MOVDQU', 32, false],
-  ['VMOVAPS', 32, true], ['VMOVAPD', 64, true], ['VMOVDQA', 32, true], ['VMOVUPS', 32, false], ['VMOVUPD', 64, false], ['VMOVDQU', 32, false],
-  ['VMOVDQA32', 32, true], ['VMOVDQA64', 64, true],
-  ['VMOVDQU8', 8, false], ['VMOVDQU16', 16, false], ['VMOVDQU32', 32, false], ['VMOVDQU64', 64, false],
-  ['LDDQU', 32, false], ['VLDDQU', 32, false],
-  ['MOVNTPS', 32, true], ['MOVNTPD', 64, true], ['MOVNTDQ', 32, true], ['MOVNTDQA', 32, true],
-  ['VMOVNTPS', 32, true], ['VMOVNTPD', 64, true], ['VMOVNTDQ', 32, true], ['VMOVNTDQA', 32, true],
+  ['MOVAPS', 32, true],
+  ['MOVAPD', 64, true],
+  ['MOVDQA', 32, true],
+  ['MOVUPS', 32, false],
+  ['MOVUPD', 64, false],
+  ['MOVDQU', 32, false],
+  ['VMOVAPS', 32, true],
+  ['VMOVAPD', 64, true],
+  ['VMOVDQA', 32, true],
+  ['VMOVUPS', 32, false],
+  ['VMOVUPD', 64, false],
+  ['VMOVDQU', 32, false],
+  ['VMOVDQA32', 32, true],
+  ['VMOVDQA64', 64, true],
+  ['VMOVDQU8', 8, false],
+  ['VMOVDQU16', 16, false],
+  ['VMOVDQU32', 32, false],
+  ['VMOVDQU64', 64, false],
+  ['LDDQU', 32, false],
+  ['VLDDQU', 32, false],
+  ['MOVNTPS', 32, true],
+  ['MOVNTPD', 64, true],
+  ['MOVNTDQ', 32, true],
+  ['MOVNTDQA', 32, true],
+  ['VMOVNTPS', 32, true],
+  ['VMOVNTPD', 64, true],
+  ['VMOVNTDQ', 32, true],
+  ['VMOVNTDQA', 32, true],
 ]
 for (const [mnemonic, bits, aligned] of whole) {
   defineVector(mnemonic, (x) => {
     const alignment = { aligned, unaligned: !aligned }
     const source = x.source(1, { ...alignment, suppress: bits })
-    if (x.s.isMemory(0)) x.store(bits, x.keep((c) => source.chunk(c)), x.bytes, alignment)
+    if (x.s.isMemory(0))
+      x.store(
+        bits,
+        x.keep((c) => source.chunk(c)),
+        x.bytes,
+        alignment,
+      )
     else x.write(0, bits, (c) => source.chunk(c))
   })
 }
@@ -99,7 +126,16 @@ defineVector('VMOVW', (x) => {
   const { s, e } = x
   if (s.isRegister(0) && vectorBytes(x.register(0)) !== 0) {
     const word = s.isMemory(1) ? e.loadInt(s.memoryAddress(), 16) : low(s.bitsOf(1), 32, s.read(1))
-    return x.write(0, 16, () => vand(splat(16, word), lanesOf(16, (i) => (i === 0 ? -1 : 0))), 16)
+    return x.write(
+      0,
+      16,
+      () =>
+        vand(
+          splat(16, word),
+          lanesOf(16, (i) => (i === 0 ? -1 : 0)),
+        ),
+      16,
+    )
   }
   const word = x.source(1).part(W.i32_load16_u, I32, 0)
   if (s.isRegister(0)) s.write(0, zeroExtend(32, s.bitsOf(0), word))
@@ -143,4 +179,3 @@ defineVector(both('MOVDDUP'), (x) => {
   const source = x.source(1)
   x.write(0, 64, (c) => rearrange(64, x.e.let(source.chunk(c)), [0, 0]))
 })
-

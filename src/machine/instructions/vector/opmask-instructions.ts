@@ -1,13 +1,38 @@
-import { RFLAGS_CF, RFLAGS_ZF } from '../../flags.ts'
 import { Register } from '../../decoder/iced-tables.ts'
+import { RFLAGS_CF, RFLAGS_ZF } from '../../flags.ts'
 import { OPMASK } from '../../memory-map.ts'
-import { and, add, type Bits, binary, constant, type Expr, eq, eqz, i32, load, not, or, shl, shrU, truncate, typeOf, xor, zeroExtend, zeroOf } from '../../translate/expr.ts'
+import {
+  add,
+  and,
+  type Bits,
+  binary,
+  constant,
+  type Expr,
+  eq,
+  eqz,
+  i32,
+  load,
+  not,
+  or,
+  shl,
+  shrU,
+  truncate,
+  typeOf,
+  xor,
+  zeroExtend,
+  zeroOf,
+} from '../../translate/expr.ts'
 import { isOpmask, setOpmask, type VectorInstruction } from '../../translate/vector-operands.ts'
 import { I32, W } from '../../wasm/opcodes.ts'
 import { defineVector } from './available.ts'
 
 /** Instructions on opmask registers (SDM Vol. 2A, "KADD..." to "KXOR..."). Values are integers of the width; the rest becomes 0. */
-const WIDTHS: [suffix: string, bits: Bits][] = [['B', 8], ['W', 16], ['D', 32], ['Q', 64]]
+const WIDTHS: [suffix: string, bits: Bits][] = [
+  ['B', 8],
+  ['W', 16],
+  ['D', 32],
+  ['Q', 64],
+]
 const LOAD: Record<Bits, number> = { 8: W.i32_load8_u, 16: W.i32_load16_u, 32: W.i32_load, 64: W.i64_load }
 
 const readOpmask = (x: VectorInstruction, op: number, bits: Bits): Expr =>
@@ -38,7 +63,9 @@ for (const [suffix, bits] of WIDTHS) {
 
   /** Both flags are i32 0 or 1; OF SF AF PF become 0. */
   const setFlags = (x: VectorInstruction, zf: Expr, cf: Expr) =>
-    x.e.flags.fromBits(binary(W.i32_or, I32, binary(W.i32_mul, I32, zf, i32(RFLAGS_ZF)), binary(W.i32_mul, I32, cf, i32(RFLAGS_CF))))
+    x.e.flags.fromBits(
+      binary(W.i32_or, I32, binary(W.i32_mul, I32, zf, i32(RFLAGS_ZF)), binary(W.i32_mul, I32, cf, i32(RFLAGS_CF))),
+    )
   defineVector(`KORTEST${suffix}`, (x) => {
     const value = x.e.let(or(bits, readOpmask(x, 0, bits), readOpmask(x, 1, bits)))
     setFlags(x, eqz(bits, value), eq(bits, value, constant(bits, -1)))
@@ -62,7 +89,11 @@ for (const [suffix, bits] of WIDTHS) {
 }
 
 /** KUNPCK: the low halves of the first source (above) and the second. */
-for (const [mnemonic, half, bits] of [['KUNPCKBW', 8, 16], ['KUNPCKWD', 16, 32], ['KUNPCKDQ', 32, 64]] as [string, Bits, Bits][]) {
+for (const [mnemonic, half, bits] of [
+  ['KUNPCKBW', 8, 16],
+  ['KUNPCKWD', 16, 32],
+  ['KUNPCKDQ', 32, 64],
+] as [string, Bits, Bits][]) {
   defineVector(mnemonic, (x) => {
     const upper = zeroExtend(half, bits, readOpmask(x, 1, half))
     const lower = zeroExtend(half, bits, readOpmask(x, 2, half))

@@ -19,4 +19,3 @@ function clearRegisters(x: VectorInstruction, from: number): void {
 }
 defineVector('VZEROUPPER', (x) => clearRegisters(x, 16))
 defineVector('VZEROALL', (x) => clearRegisters(x, 0))
-
