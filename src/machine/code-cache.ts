@@ -1,7 +1,8 @@
 import type { InstructionDecoder } from './decoder/decoder.ts'
-import { CONTEXT_TAG, JUMP_CACHE_BASE, JUMP_ENTRIES, JUMP_ENTRY_SIZE, PHYSICAL_BASE, TLB_POOL_BASE, TLB_POOL_COUNT, TLB_SIZE } from './memory-map.ts'
+import { CONTEXT_TAG, JUMP_CACHE_BASE, JUMP_ENTRIES, JUMP_ENTRY_SIZE, PHYSICAL_BASE } from './memory-map.ts'
 import type { MachineMemory } from './machine-memory.ts'
 import { MODE_BITS } from './mode.ts'
+import type { SoftwareTlbPool } from './software-tlb.ts'
 import { bitnessOf, type CompiledRegion, RegionCompiler } from './translate/region.ts'
 import { jumpCacheOffset, runtimeModule } from './wasm/runtime-module.ts'
 
@@ -43,6 +44,7 @@ export interface EngineOptions {
 /** Compiled regions by the physical page they came from, and the table and jump cache through which they are reached. */
 export class CodeCache {
   private readonly mem: MachineMemory
+  private readonly tlbs: SoftwareTlbPool
   private readonly decoder: InstructionDecoder
   readonly compiler: RegionCompiler
   private readonly table: WebAssembly.Table
@@ -61,8 +63,9 @@ export class CodeCache {
   bytesCompiled = 0
   readonly liveRegions = new Set<Region>()
 
-  constructor(mem: MachineMemory, decoder: InstructionDecoder, imports: RegionImports, options: EngineOptions) {
+  constructor(mem: MachineMemory, tlbs: SoftwareTlbPool, decoder: InstructionDecoder, imports: RegionImports, options: EngineOptions) {
     this.mem = mem
+    this.tlbs = tlbs
     this.decoder = decoder
     this.compiler = new RegionCompiler(decoder)
     this.options = { regionLimit: options.regionLimit ?? 160, jumpCache: options.jumpCache ?? true, softwareTlb: options.softwareTlb ?? true }
@@ -150,13 +153,7 @@ export class CodeCache {
   /** From now on writes to the page are noticed: takes it out of every TLB's write side. */
   private protect(page: number): void {
     this.codePage[page] = 1
-    const i32 = this.mem.i32
-    for (let tlb = 0; tlb < TLB_POOL_COUNT; tlb++) {
-      const start = (TLB_POOL_BASE + tlb * TLB_SIZE) >> 2
-      for (let w = start; w < start + (TLB_SIZE >> 2); w += 8) {
-        if (i32[w + 5] === page) i32[w + 2] = i32[w + 3] = -1
-      }
-    }
+    this.tlbs.forbidWrites(page)
   }
 
   /** Puts an entry into the jump cache for the running context. */

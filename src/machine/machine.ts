@@ -69,7 +69,7 @@ export class Machine {
     this.decoder = new InstructionDecoder(options.decoder)
     this.slow = new SlowPaths(this)
     this.unsupported = new UnsupportedLog()
-    this.code = new CodeCache(this.mem, this.decoder, this.slow.imports(), options.engine ?? {})
+    this.code = new CodeCache(this.mem, this.tlbs, this.decoder, this.slow.imports(), options.engine ?? {})
     this.code.compiler.site.isAvailable = () => this.instructionIsAvailable()
     this.tlbs.onWrap = () => this.code.clearJumpCache()
     for (let i = 0; i < count; i++) this.processors.push(new Processor(this, i, PROCESSOR_BASE + i * PROCESSOR_STRIDE))

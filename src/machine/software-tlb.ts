@@ -71,6 +71,19 @@ export class SoftwareTlbPool {
     }
   }
 
+  /** Takes a host-physical page out of the write side of every TLB in use. */
+  forbidWrites(hpaPage: number): void {
+    const i32 = this.mem.i32
+    for (const space of this.holders) {
+      for (let user = 0; user < 2; user++) {
+        const tlb = space.tlb[user]
+        if (tlb === 0) continue
+        const end = (tlb + TLB_SIZE) >> 2
+        for (let w = tlb >> 2; w < end; w += TLB_ENTRY_SIZE >> 2) if (i32[w + 5] === hpaPage) i32[w + 2] = i32[w + 3] = NO_TAG
+      }
+    }
+  }
+
   clearPage(space: AddressSpace, linearLo: number, _linearHi: number): void {
     const index = (linearLo >>> 12) & (TLB_ENTRIES - 1)
     for (let user = 0; user < 2; user++) {

@@ -1,9 +1,9 @@
 import { RFLAGS_CF, RFLAGS_OF } from '../../flags.ts'
 import { define } from '../../translate/definitions.ts'
-import { and, binary, type Bits, constant, type Expr, i32, i64, isConst, low, or, shl, shrU, signBit, sub, wrap, xor, zeroExtend } from '../../translate/expr.ts'
+import { and, binary, type Bits, constant, type Expr, i32, i64, isConst, low, or, shl, shrU, signBit, sub, xor, zeroExtend } from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 import { I32, W } from '../../wasm/opcodes.ts'
-import { carryAndOverflow, lowBit, rotateLeft, rotateRight, shiftCount, unlessZero } from './shift.ts'
+import { carryAndOverflow, lowBit, rotateLeft, rotateRight, secondBit, shiftCount, unlessZero } from './shift.ts'
 
 const CF_OF = RFLAGS_CF | RFLAGS_OF
 
@@ -32,10 +32,6 @@ define('ROR', (s) =>
     return res
   }),
 )
-
-/** The bit below the top one, as i32 0/1. */
-const secondBit = (bits: Bits, a: Expr): Expr =>
-  and(32, bits === 64 ? wrap(shrU(64, a, i64(62))) : shrU(32, a, i32(bits - 2)), i32(1))
 
 /** An 8- or 16-bit value, doubled, shifted. */
 function rotateNarrow(s: InstructionSite, bits: Bits, a: Expr, count: Expr, left: boolean): Expr {

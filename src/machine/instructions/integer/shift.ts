@@ -27,6 +27,9 @@ export const carryAndOverflow = (cf: Expr, of: Expr): Expr => or(32, cf, shl(32,
 /** Bit 0 of an integer of a width as i32. */
 export const lowBit = (bits: Bits, a: Expr): Expr => and(32, bits === 64 ? wrap(a) : a, i32(1))
 
+/** The bit below the top one, as i32 0/1. */
+export const secondBit = (bits: Bits, a: Expr): Expr => and(32, bits === 64 ? wrap(shrU(64, a, i64(62))) : shrU(32, a, i32(bits - 2)), i32(1))
+
 const widen = (bits: Bits, count: Expr): Expr => zeroExtend(32, bits, count)
 
 /** An 8- or 16-bit count may exceed the width (up to 31): shifts are done on 32 bits. */
@@ -53,7 +56,8 @@ define('SHR', (s) =>
     const res = e.let(shrU(bits, a, widen(bits, count)))
     unlessZero(s, count, () => {
       const cf = lowBit(bits, shrU(bits, a, widen(bits, sub(32, count, i32(1)))))
-      e.flags.fromResult(bits, res, carryAndOverflow(cf, signBit(bits, a)))
+      // With count 1 the bit below the top is the old sign; with more it is 0.
+      e.flags.fromResult(bits, res, carryAndOverflow(cf, secondBit(bits, res)))
     })
     return res
   }),
@@ -75,8 +79,8 @@ define('SAR', (s) =>
 // ---- double shifts ----
 
 /**
- * SHLD and SHRD with 16-bit operands and counts above 16: the result is undefined by the SDM. Processors shift through
- * destination:source:destination.
+ * SHLD and SHRD with 16-bit operands and counts above 16: the result is undefined by the SDM. Intel's processors shift
+ * through destination:source:destination; AMD's differ (recorded: SHLD shifts zeros in).
  */
 function doubleShift(left: boolean) {
   return (s: InstructionSite): void =>
@@ -86,7 +90,9 @@ function doubleShift(left: boolean) {
       const count = shiftCount(s, 2, bits)
       const { res, cf } = bits === 16 ? double16(s, left, a, source, count) : doubleWide(s, left, bits, a, source, count)
       unlessZero(s, count, () => {
-        e.flags.fromResult(bits, res, carryAndOverflow(cf(), xor(32, signBit(bits, a), signBit(bits, res))))
+        const carry = e.let(cf())
+        const overflow = xor(32, signBit(bits, res), left ? carry : secondBit(bits, res))
+        e.flags.fromResult(bits, res, carryAndOverflow(carry, overflow))
       })
       return res
     })

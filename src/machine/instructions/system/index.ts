@@ -1,5 +1,6 @@
 /** System instructions and those that run out of line: importing this defines them. */
 import './amx.ts'
+import './cet.ts'
 import './control-registers.ts'
 import './cpuid.ts'
 import './exceptions.ts'
