@@ -1,6 +1,22 @@
 import { RFLAGS_CF, RFLAGS_OF } from '../../flags.ts'
 import { define } from '../../translate/definitions.ts'
-import { add, and, type Bits, constant, type Expr, i32, ltU, not, or, shl, shrU, sub, xor, zeroExtend, zeroOf } from '../../translate/expr.ts'
+import {
+  add,
+  and,
+  type Bits,
+  constant,
+  type Expr,
+  i32,
+  ltU,
+  not,
+  or,
+  shl,
+  shrU,
+  sub,
+  xor,
+  zeroExtend,
+  zeroOf,
+} from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 
 define('ADD', (s) =>
@@ -90,6 +106,11 @@ function addWithFlag(flag: number, carryIn: (s: InstructionSite) => Expr) {
     s.write(0, res)
   }
 }
-define('ADCX', addWithFlag(RFLAGS_CF, (s) => s.e.flags.carry()))
-define('ADOX', addWithFlag(RFLAGS_OF, (s) => and(32, shrU(32, s.e.flags.all(), i32(11)), i32(1))))
-
+define(
+  'ADCX',
+  addWithFlag(RFLAGS_CF, (s) => s.e.flags.carry()),
+)
+define(
+  'ADOX',
+  addWithFlag(RFLAGS_OF, (s) => and(32, shrU(32, s.e.flags.all(), i32(11)), i32(1))),
+)

@@ -4,8 +4,10 @@ import { type Bits, constant, type Expr, eqz, i32, or, shl, sub, unary, xor } fr
 import type { InstructionSite } from '../../translate/instruction.ts'
 import { I32, I64, W } from '../../wasm/opcodes.ts'
 
-const counting = (op32: number, op64: number) => (bits: Bits, a: Expr): Expr =>
-  bits === 64 ? unary(op64, I64, a) : unary(op32, I32, a)
+const counting =
+  (op32: number, op64: number) =>
+  (bits: Bits, a: Expr): Expr =>
+    bits === 64 ? unary(op64, I64, a) : unary(op32, I32, a)
 const clz = counting(W.i32_clz, W.i64_clz)
 const ctz = counting(W.i32_ctz, W.i64_ctz)
 const popcount = counting(W.i32_popcnt, W.i64_popcnt)
@@ -22,8 +24,14 @@ function bitScan(position: (bits: Bits, a: Expr) => Expr) {
     s.e.flags.fromLogic(bits, source)
   }
 }
-define('BSF', bitScan((bits, a) => ctz(bits, a)))
-define('BSR', bitScan((bits, a) => xor(bits, clz(bits, a), constant(bits, bits === 64 ? 63 : 31))))
+define(
+  'BSF',
+  bitScan((bits, a) => ctz(bits, a)),
+)
+define(
+  'BSR',
+  bitScan((bits, a) => xor(bits, clz(bits, a), constant(bits, bits === 64 ? 63 : 31))),
+)
 
 /** CF = the source is zero, ZF = the count is zero; the other flags are undefined. */
 function count(s: InstructionSite, value: (bits: Bits, source: Expr) => Expr): void {
@@ -42,4 +50,3 @@ define('POPCNT', (s) => {
   s.e.flags.fromBits(shl(32, eqz(bits, source), i32(Math.log2(RFLAGS_ZF))))
   s.write(0, popcount(bits, source))
 })
-

@@ -1,5 +1,24 @@
 import { define } from '../../translate/definitions.ts'
-import { and, type Bits, constant, eqz, type Expr, gtU, i32, ltU, ne, or, select, shl, shrU, sub, wrap, xor, zeroExtend, zeroOf } from '../../translate/expr.ts'
+import {
+  and,
+  type Bits,
+  constant,
+  type Expr,
+  eqz,
+  gtU,
+  i32,
+  ltU,
+  ne,
+  or,
+  select,
+  shl,
+  shrU,
+  sub,
+  wrap,
+  xor,
+  zeroExtend,
+  zeroOf,
+} from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 
 // BMI1 and BMI2. CF as said; OF = 0, SF and ZF from the result; AF and PF undefined (SDM).
@@ -24,9 +43,27 @@ function lowestBit(operation: (bits: Bits, a: Expr) => Expr, carry: (bits: Bits,
   }
 }
 const lessOne = (bits: Bits, a: Expr): Expr => sub(bits, a, constant(bits, 1))
-define('BLSI', lowestBit((bits, a) => and(bits, sub(bits, zeroOf(bits), a), a), (bits, a) => ne(bits, a, zeroOf(bits))))
-define('BLSMSK', lowestBit((bits, a) => xor(bits, lessOne(bits, a), a), (bits, a) => eqz(bits, a)))
-define('BLSR', lowestBit((bits, a) => and(bits, lessOne(bits, a), a), (bits, a) => eqz(bits, a)))
+define(
+  'BLSI',
+  lowestBit(
+    (bits, a) => and(bits, sub(bits, zeroOf(bits), a), a),
+    (bits, a) => ne(bits, a, zeroOf(bits)),
+  ),
+)
+define(
+  'BLSMSK',
+  lowestBit(
+    (bits, a) => xor(bits, lessOne(bits, a), a),
+    (bits, a) => eqz(bits, a),
+  ),
+)
+define(
+  'BLSR',
+  lowestBit(
+    (bits, a) => and(bits, lessOne(bits, a), a),
+    (bits, a) => eqz(bits, a),
+  ),
+)
 
 /** A control byte of the third operand, as i32. */
 const controlByte = (s: InstructionSite, bits: Bits, value: Expr, byte: number): Expr => {
@@ -97,4 +134,3 @@ define('PDEP', (s) => {
   })
   s.write(0, res)
 })
-

@@ -2,7 +2,21 @@ import { OpKind } from '../../decoder/iced-tables.ts'
 import { RFLAGS_CF } from '../../flags.ts'
 import { define } from '../../translate/definitions.ts'
 import { loadInt, storeOp } from '../../translate/emitter.ts'
-import { add, and, binary, type Bits, constant, type Expr, i64, not, or, shl, shrU, signExtend, xor } from '../../translate/expr.ts'
+import {
+  add,
+  and,
+  type Bits,
+  binary,
+  constant,
+  type Expr,
+  i64,
+  not,
+  or,
+  shl,
+  shrU,
+  signExtend,
+  xor,
+} from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 import { I64, W } from '../../wasm/opcodes.ts'
 import { lowBit } from './shift.ts'
@@ -49,4 +63,3 @@ define('BT', (s) => bitTest(s, null))
 define('BTS', (s) => bitTest(s, (bits, old, mask) => or(bits, old, mask)))
 define('BTR', (s) => bitTest(s, (bits, old, mask) => and(bits, old, not(bits, mask))))
 define('BTC', (s) => bitTest(s, (bits, old, mask) => xor(bits, old, mask)))
-

@@ -1,5 +1,5 @@
-import { i32, ne, select } from '../../translate/expr.ts'
 import { define } from '../../translate/definitions.ts'
+import { i32, ne, select } from '../../translate/expr.ts'
 
 /** Condition codes in encoding order (SDM Vol. 1, Appendix B). */
 const CONDITIONS = ['O', 'NO', 'B', 'AE', 'E', 'NE', 'BE', 'A', 'S', 'NS', 'P', 'NP', 'L', 'GE', 'LE', 'G']

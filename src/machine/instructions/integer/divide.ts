@@ -1,6 +1,30 @@
 import { Register } from '../../decoder/iced-tables.ts'
 import { define } from '../../translate/definitions.ts'
-import { add, and, binary, type Bits, eq, eqz, type Expr, geU, gtU, i32, i64, low, ltS, ne, or, select, shl, shrU, signExtend, sub, wrap, xor, zeroExtend } from '../../translate/expr.ts'
+import {
+  add,
+  and,
+  type Bits,
+  binary,
+  type Expr,
+  eq,
+  eqz,
+  geU,
+  gtU,
+  i32,
+  i64,
+  low,
+  ltS,
+  ne,
+  or,
+  select,
+  shl,
+  shrU,
+  signExtend,
+  sub,
+  wrap,
+  xor,
+  zeroExtend,
+} from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 import { I64, W } from '../../wasm/opcodes.ts'
 import { ACCUMULATOR, EXTENSION } from './multiply.ts'
@@ -131,4 +155,3 @@ function divideMagnitudes(s: InstructionSite, high: Expr, lowPart: Expr, divisor
   e.assign(quotient, select(differ, sub(64, i64(0), divided.quotient), divided.quotient))
   e.assign(remainder, select(negative, sub(64, i64(0), divided.remainder), divided.remainder))
 }
-

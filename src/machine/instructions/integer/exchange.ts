@@ -2,7 +2,24 @@ import { Register } from '../../decoder/iced-tables.ts'
 import { RFLAGS_ZF } from '../../flags.ts'
 import { define } from '../../translate/definitions.ts'
 import { loadInt, storeOp } from '../../translate/emitter.ts'
-import { add, and, binary, eq, eqz, type Expr, i32, i64, load, or, select, shl, sub, wrap, xor, zeroExtend } from '../../translate/expr.ts'
+import {
+  add,
+  and,
+  binary,
+  type Expr,
+  eq,
+  eqz,
+  i32,
+  i64,
+  load,
+  or,
+  select,
+  shl,
+  sub,
+  wrap,
+  xor,
+  zeroExtend,
+} from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 import { I64, W } from '../../wasm/opcodes.ts'
 import { ACCUMULATOR } from './multiply.ts'
@@ -53,7 +70,11 @@ define('CMPXCHG', (s) => {
     // The register that is not loaded keeps all its 64 bits (recorded on Zen 4; the SDM's pseudo-code writes it).
     const old = s.read(0)
     const source = s.read(1)
-    s.e.if(compare(old), () => s.write(0, source), () => s.writeGpr(ACCUMULATOR[bits], old))
+    s.e.if(
+      compare(old),
+      () => s.write(0, source),
+      () => s.writeGpr(ACCUMULATOR[bits], old),
+    )
     return
   }
   // Memory is written in any case (SDM: the destination receives a write cycle).
@@ -71,7 +92,8 @@ function setZero(s: InstructionSite, zero: Expr): void {
 
 define('CMPXCHG8B', (s) => {
   const e = s.e
-  const pair = (high: number, low: number) => or(64, shl(64, zeroExtend(32, 64, s.readGpr(high)), i64(32)), zeroExtend(32, 64, s.readGpr(low)))
+  const pair = (high: number, low: number) =>
+    or(64, shl(64, zeroExtend(32, 64, s.readGpr(high)), i64(32)), zeroExtend(32, 64, s.readGpr(low)))
   const expected = e.let(pair(Register.EDX, Register.EAX))
   const replacement = e.let(pair(Register.ECX, Register.EBX))
   const pointer = s.modifyPointer(s.memoryAddress(), 8)

@@ -1,8 +1,24 @@
 import { OpKind, Register } from '../../decoder/iced-tables.ts'
 import { SEGMENTS } from '../../memory-map.ts'
 import { define } from '../../translate/definitions.ts'
-import { add, and, binary, type Bits, constant, type Expr, i32, i64, load, low, or, shl, shrU, signExtend, zeroExtend } from '../../translate/expr.ts'
-import { type InstructionSite, gprNumber } from '../../translate/instruction.ts'
+import {
+  add,
+  and,
+  type Bits,
+  binary,
+  constant,
+  type Expr,
+  i32,
+  i64,
+  load,
+  low,
+  or,
+  shl,
+  shrU,
+  signExtend,
+  zeroExtend,
+} from '../../translate/expr.ts'
+import { gprNumber, type InstructionSite } from '../../translate/instruction.ts'
 import { I32, I64, W } from '../../wasm/opcodes.ts'
 
 export const isSegmentRegister = (register: number): boolean => register >= Register.ES && register <= Register.GS
@@ -49,8 +65,16 @@ define('XLATB', (s) => {
 export function swapBytes(bits: Bits, a: Expr): Expr {
   switch (bits) {
     case 64: {
-      const swapped = or(64, rotated(64, a, 8, W.i64_rotl, [0x000000ff, 0x000000ff]), rotated(64, a, 24, W.i64_rotl, [0x0000ff00, 0x0000ff00]))
-      const upper = or(64, rotated(64, a, 40, W.i64_rotl, [0x00ff0000, 0x00ff0000]), rotated(64, a, 56, W.i64_rotl, [-0x01000000, -0x01000000]))
+      const swapped = or(
+        64,
+        rotated(64, a, 8, W.i64_rotl, [0x000000ff, 0x000000ff]),
+        rotated(64, a, 24, W.i64_rotl, [0x0000ff00, 0x0000ff00]),
+      )
+      const upper = or(
+        64,
+        rotated(64, a, 40, W.i64_rotl, [0x00ff0000, 0x00ff0000]),
+        rotated(64, a, 56, W.i64_rotl, [-0x01000000, -0x01000000]),
+      )
       return or(64, swapped, upper)
     }
     case 32:
@@ -79,4 +103,3 @@ define('CWD', (s) => {
 })
 define('CDQ', (s) => s.writeGpr(Register.EDX, binary(W.i32_shr_s, I32, s.readGpr(Register.EAX), i32(31))))
 define('CQO', (s) => s.writeGpr(Register.RDX, binary(W.i64_shr_s, I64, s.readGpr(Register.RAX), i64(63))))
-

@@ -2,7 +2,24 @@ import { Register } from '../../decoder/iced-tables.ts'
 import { RFLAGS_CF, RFLAGS_OF } from '../../flags.ts'
 import { define } from '../../translate/definitions.ts'
 import { FN_MUL_HIGH_S, FN_MUL_HIGH_U } from '../../translate/emitter.ts'
-import { binary, type Bits, call, type Expr, i32, i64, low, mul, ne, or, select, shrU, signExtend, unary, wrap, zeroExtend } from '../../translate/expr.ts'
+import {
+  type Bits,
+  binary,
+  call,
+  type Expr,
+  i32,
+  i64,
+  low,
+  mul,
+  ne,
+  or,
+  select,
+  shrU,
+  signExtend,
+  unary,
+  wrap,
+  zeroExtend,
+} from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 import { I32, I64, W } from '../../wasm/opcodes.ts'
 
@@ -62,7 +79,10 @@ function wideSigned(s: InstructionSite): void {
     highHalf = e.let(low(64, bits, shrU(64, product, i64(bits))))
   }
   writeProduct(s, bits, lowHalf, highHalf)
-  const signs = bits === 64 ? binary(W.i64_shr_s, I64, lowHalf, i64(63)) : low(32, bits, binary(W.i32_shr_s, I32, signExtend(bits, 32, lowHalf), i32(31)))
+  const signs =
+    bits === 64
+      ? binary(W.i64_shr_s, I64, lowHalf, i64(63))
+      : low(32, bits, binary(W.i32_shr_s, I32, signExtend(bits, 32, lowHalf), i32(31)))
   setFlags(s, bits, lowHalf, ne(bits, highHalf, signs))
 }
 
@@ -99,4 +119,3 @@ define('MULX', (s) => {
   s.write(1, lowHalf)
   s.write(0, highHalf)
 })
-

@@ -1,6 +1,23 @@
 import { RFLAGS_CF, RFLAGS_OF } from '../../flags.ts'
 import { define } from '../../translate/definitions.ts'
-import { and, binary, type Bits, constant, type Expr, i32, i64, isConst, low, or, shl, shrU, signBit, sub, xor, zeroExtend } from '../../translate/expr.ts'
+import {
+  and,
+  type Bits,
+  binary,
+  constant,
+  type Expr,
+  i32,
+  i64,
+  isConst,
+  low,
+  or,
+  shl,
+  shrU,
+  signBit,
+  sub,
+  xor,
+  zeroExtend,
+} from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 import { I32, W } from '../../wasm/opcodes.ts'
 import { carryAndOverflow, lowBit, rotateLeft, rotateRight, secondBit, shiftCount, unlessZero } from './shift.ts'
@@ -67,7 +84,14 @@ define('RCL', (s) => rotateThroughCarry(s, true))
 define('RCR', (s) => rotateThroughCarry(s, false))
 
 /** carry:a as one i64 of width + 1 bits. */
-function rotateWithinWord(s: InstructionSite, left: boolean, bits: Bits, a: Expr, carry: Expr, count: Expr): { res: Expr; cf: Expr } {
+function rotateWithinWord(
+  s: InstructionSite,
+  left: boolean,
+  bits: Bits,
+  a: Expr,
+  carry: Expr,
+  count: Expr,
+): { res: Expr; cf: Expr } {
   const e = s.e
   const n = e.let(zeroExtend(32, 64, count))
   const rest = e.let(sub(64, i64(bits + 1), n))

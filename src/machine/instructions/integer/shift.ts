@@ -1,6 +1,25 @@
 import { OpKind } from '../../decoder/iced-tables.ts'
 import { define } from '../../translate/definitions.ts'
-import { and, binary, type Bits, constant, type Expr, i32, i64, isConst, low, or, shl, shrS, shrU, signBit, sub, wrap, xor, zeroExtend } from '../../translate/expr.ts'
+import {
+  and,
+  type Bits,
+  binary,
+  constant,
+  type Expr,
+  i32,
+  i64,
+  isConst,
+  low,
+  or,
+  shl,
+  shrS,
+  shrU,
+  signBit,
+  sub,
+  wrap,
+  xor,
+  zeroExtend,
+} from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 import { I64, W } from '../../wasm/opcodes.ts'
 
@@ -28,7 +47,8 @@ export const carryAndOverflow = (cf: Expr, of: Expr): Expr => or(32, cf, shl(32,
 export const lowBit = (bits: Bits, a: Expr): Expr => and(32, bits === 64 ? wrap(a) : a, i32(1))
 
 /** The bit below the top one, as i32 0/1. */
-export const secondBit = (bits: Bits, a: Expr): Expr => and(32, bits === 64 ? wrap(shrU(64, a, i64(62))) : shrU(32, a, i32(bits - 2)), i32(1))
+export const secondBit = (bits: Bits, a: Expr): Expr =>
+  and(32, bits === 64 ? wrap(shrU(64, a, i64(62))) : shrU(32, a, i32(bits - 2)), i32(1))
 
 const widen = (bits: Bits, count: Expr): Expr => zeroExtend(32, bits, count)
 
@@ -39,7 +59,10 @@ function shiftLeft(s: InstructionSite): void {
     const count = shiftCount(s, 1, bits)
     const res = e.let(shl(bits, a, widen(bits, count)))
     unlessZero(s, count, () => {
-      const out = bits >= 32 ? lowBit(bits, shrU(bits, a, widen(bits, sub(32, i32(bits), count)))) : lowBit(32, shrU(32, shl(32, a, count), i32(bits)))
+      const out =
+        bits >= 32
+          ? lowBit(bits, shrU(bits, a, widen(bits, sub(32, i32(bits), count))))
+          : lowBit(32, shrU(32, shl(32, a, count), i32(bits)))
       const cf = e.let(out)
       e.flags.fromResult(bits, res, carryAndOverflow(cf, xor(32, signBit(bits, res), cf)))
     })
@@ -150,4 +173,3 @@ export const rotateRight = (bits: Bits, a: Expr, count: Expr): Expr =>
   bits === 64 ? binary(W.i64_rotr, I64, a, count) : binary(W.i32_rotr, a.type, a, count)
 export const rotateLeft = (bits: Bits, a: Expr, count: Expr): Expr =>
   bits === 64 ? binary(W.i64_rotl, I64, a, count) : binary(W.i32_rotl, a.type, a, count)
-

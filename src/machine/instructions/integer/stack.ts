@@ -70,7 +70,10 @@ function transferBits(s: InstructionSite): Bits {
 define('PUSH', (s) => {
   const bits = transferBits(s)
   // A selector is pushed zero-extended (SDM: or with a 16-bit write; AMD's processors extend).
-  const value = s.isRegister(0) && isSegmentRegister(s.d.opRegister[0]) ? zeroExtend(16, bits, selector(s, s.d.opRegister[0])) : s.read(0, bits)
+  const value =
+    s.isRegister(0) && isSegmentRegister(s.d.opRegister[0])
+      ? zeroExtend(16, bits, selector(s, s.d.opRegister[0]))
+      : s.read(0, bits)
   push(s, bits, value)
 })
 
@@ -161,4 +164,3 @@ define('LEAVE', (s) => {
   setStackPointer(s, wrapStack(s, add(64, frame, i64(bits / 8))))
   s.writeGpr(basePointer[bits], value)
 })
-

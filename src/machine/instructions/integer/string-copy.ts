@@ -1,7 +1,25 @@
 import { define } from '../../translate/definitions.ts'
 import type { Emitter } from '../../translate/emitter.ts'
 import { storeOp } from '../../translate/emitter.ts'
-import { add, and, type Bits, binary, eq, eqz, type Expr, gtU, i32, i64, ltU, mul, select, shrU, sub, wrap, zeroExtend } from '../../translate/expr.ts'
+import {
+  add,
+  and,
+  type Bits,
+  binary,
+  type Expr,
+  eq,
+  eqz,
+  gtU,
+  i32,
+  i64,
+  ltU,
+  mul,
+  select,
+  shrU,
+  sub,
+  wrap,
+  zeroExtend,
+} from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 import { I32, W } from '../../wasm/opcodes.ts'
 import { ACCUMULATOR } from './multiply.ts'
@@ -119,4 +137,3 @@ for (const size of ['B', 'W', 'D', 'Q']) {
   define(`MOVS${size}`, movs, isStringForm)
   define(`STOS${size}`, stos)
 }
-

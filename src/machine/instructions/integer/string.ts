@@ -2,7 +2,7 @@ import type { Decoded } from '../../decoder/decoder.ts'
 import { OpKind, Register } from '../../decoder/iced-tables.ts'
 import { RFLAGS_REST } from '../../memory-map.ts'
 import { define } from '../../translate/definitions.ts'
-import { add, and, type Bits, constant, eq, type Expr, i32, i64, ne, or, select, sub } from '../../translate/expr.ts'
+import { add, and, type Bits, constant, type Expr, eq, i32, i64, ne, or, select, sub } from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 import { ACCUMULATOR } from './multiply.ts'
 
@@ -12,12 +12,19 @@ const RDI = 7
 const RFLAGS_DF = 0x400
 
 const ADDRESS_BITS: Record<number, 16 | 32 | 64> = {
-  [OpKind.MemorySegSI]: 16, [OpKind.MemorySegESI]: 32, [OpKind.MemorySegRSI]: 64,
-  [OpKind.MemorySegDI]: 16, [OpKind.MemorySegEDI]: 32, [OpKind.MemorySegRDI]: 64,
-  [OpKind.MemoryESDI]: 16, [OpKind.MemoryESEDI]: 32, [OpKind.MemoryESRDI]: 64,
+  [OpKind.MemorySegSI]: 16,
+  [OpKind.MemorySegESI]: 32,
+  [OpKind.MemorySegRSI]: 64,
+  [OpKind.MemorySegDI]: 16,
+  [OpKind.MemorySegEDI]: 32,
+  [OpKind.MemorySegRDI]: 64,
+  [OpKind.MemoryESDI]: 16,
+  [OpKind.MemoryESEDI]: 32,
+  [OpKind.MemoryESRDI]: 64,
 }
 /** iced gives MOVSD and CMPSD to the SSE instructions too. */
-export const isStringForm = (d: Decoded): boolean => ADDRESS_BITS[d.opKind[0]] !== undefined || (d.opCount > 1 && ADDRESS_BITS[d.opKind[1]] !== undefined)
+export const isStringForm = (d: Decoded): boolean =>
+  ADDRESS_BITS[d.opKind[0]] !== undefined || (d.opCount > 1 && ADDRESS_BITS[d.opKind[1]] !== undefined)
 
 /** A string instruction while it is translated: index registers, count and direction at its address size. */
 export class StringSite {
@@ -65,7 +72,10 @@ export class StringSite {
   /** Runs `iteration` once, or with a repeat prefix as often as the count register says; `bulk` may do several at once. */
   repeat(iteration: () => void, bulk?: (count: Expr, again: number, scalar: number) => void): void {
     const e = this.s.e
-    if (!this.repeated) return iteration()
+    if (!this.repeated) {
+      iteration()
+      return
+    }
     e.block((done) =>
       e.loop((again) => {
         const count = this.register(RCX)
@@ -137,12 +147,14 @@ function scas(s: InstructionSite): void {
  * INS and OUTS, repeated or not, run out of line. Argument: element bytes; bit 3 repeat prefix; bit 4 INS; bits 5-6 address
  * size (0, 1, 2 = 16, 32, 64); bits 8-10 segment of the source (SEGMENT order).
  */
-const portString = (input: boolean) => (s: InstructionSite): void => {
-  const kind = s.d.opKind[input ? 0 : 1]
-  const address = Math.log2(ADDRESS_BITS[kind] / 16)
-  const flags = (s.d.rep || s.d.repne ? 8 : 0) | (input ? 16 : 0) | (address << 5)
-  s.callOut('port-string', i32(s.d.memoryBytes | flags | ((s.d.memorySegment - Register.ES) << 8)))
-}
+const portString =
+  (input: boolean) =>
+  (s: InstructionSite): void => {
+    const kind = s.d.opKind[input ? 0 : 1]
+    const address = Math.log2(ADDRESS_BITS[kind] / 16)
+    const flags = (s.d.rep || s.d.repne ? 8 : 0) | (input ? 16 : 0) | (address << 5)
+    s.callOut('port-string', i32(s.d.memoryBytes | flags | ((s.d.memorySegment - Register.ES) << 8)))
+  }
 
 for (const size of ['B', 'W', 'D', 'Q']) {
   define(`LODS${size}`, lods)
