@@ -107,7 +107,7 @@ export class Processor {
     this.amx = new AmxUnit(machine.mem, registerFile)
     this.tileMemory = {
       readRow: (lo, hi, bytes, destination) => (machine.slow.readLinear(lo, hi, destination, bytes) ? 0 : -1),
-      writeRow: (lo, hi, bytes, source) => (machine.slow.writeLinear(lo, hi, source, bytes) ? 0 : -1),
+      writeRow: (lo, hi, bytes, source) => (machine.slow.probeWrite(lo, hi, bytes) && machine.slow.writeLinear(lo, hi, source, bytes) ? 0 : -1),
     }
     const amd = machine.model.vendor === 'AuthenticAMD'
     this.mxcsrMask = (amd ? AMD_XSAVE : INTEL_XSAVE).mxcsrMask

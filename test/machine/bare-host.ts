@@ -23,6 +23,13 @@ const RW = 2
 const US = 4
 const NX_HI = 0x80000000
 
+interface PageFlags {
+  present?: boolean
+  write?: boolean
+  user?: boolean
+  noExecute?: boolean
+}
+
 /** A machine with one user-mode context in 64-bit mode and identity-mapped pages, without any kernel. */
 export class BareHost {
   readonly machine: Machine
@@ -58,12 +65,12 @@ export class BareHost {
   }
 
   /** Maps `pages` pages at linear `linear` (below 2^47) to physical `physical`. */
-  map(linear: number, physical: number, pages: number, flags: { write?: boolean; user?: boolean; noExecute?: boolean } = {}): void {
+  map(linear: number, physical: number, pages: number, flags: PageFlags = {}): void {
     for (let i = 0; i < pages; i++) this.mapPage(linear + i * 4096, physical + i * 4096, flags)
     this.space.flush()
   }
 
-  private mapPage(linear: number, physical: number, flags: { write?: boolean; user?: boolean; noExecute?: boolean }): void {
+  private mapPage(linear: number, physical: number, flags: PageFlags): void {
     const { view } = this.machine.mem
     let table = this.ctx.ctlLo(CTL.CR3)
     for (let level = 4; level > 1; level--) {
@@ -76,7 +83,7 @@ export class BareHost {
       table = entry & ~0xfff
     }
     const at = PHYSICAL_BASE + table + (Math.floor(linear / 4096) % 512) * 8
-    view.setUint32(at, physical | P | (flags.write === false ? 0 : RW) | (flags.user === false ? 0 : US), true)
+    view.setUint32(at, physical | (flags.present === false ? 0 : P) | (flags.write === false ? 0 : RW) | (flags.user === false ? 0 : US), true)
     view.setUint32(at + 4, flags.noExecute ? NX_HI : 0, true)
   }
 
