@@ -1,7 +1,10 @@
 // Records what this machine's processor does with sets of instructions (test/machine/differential), or compares the engine with it.
 //
 //   node scripts/record-differential.mjs SET                             writes test/fixtures/differential/SET.jsonl.gz
-//   node scripts/record-differential.mjs SET --compare [--strict-flags]  prints differences, writes nothing
+//   node scripts/record-differential.mjs SET --compare                   prints differences, writes nothing
+//     --strict-flags[=MASK]  compares undefined flags too, but those in MASK
+//     --optimized            V8's optimizing compiler only (what hot code gets)
+//     --engine=JSON          EngineOptions, e.g. --engine='{"softwareTlb":false}'
 //
 // Needs x86-64 Linux and gcc.
 import { spawnSync } from 'node:child_process'

@@ -50,7 +50,8 @@ function record(set: CaseSet, here: string): { fixture: Fixture; refused: Planne
 }
 
 function compare(fixture: Fixture, ignoredFlags: number | null, limit: number): void {
-  const engine = new EngineRunner()
+  const options = flags.find((flag) => flag.startsWith('--engine='))?.slice('--engine='.length)
+  const engine = new EngineRunner(options === undefined ? {} : JSON.parse(options))
   let wrong = 0
   const byMnemonic = new Map<string, number>()
   for (const group of fixture.groups) {
