@@ -16,6 +16,7 @@ import {
 import { computeMode } from './mode-of-context.ts'
 import { MODE_CODE_64, MODE_CODE_MASK } from './mode.ts'
 import { ACCESS_FETCH, WALK_NO_MEMORY, WALK_NOT_CANONICAL, WALK_OK, WALK_PAGE_FAULT } from './page-walk.ts'
+import { readMsr, resetMsrs, writeMsr } from './processor-msrs.ts'
 import { processorSupervisorState } from './supervisor-state.ts'
 import {
   EXIT_BUDGET, EXIT_FAULT, EXIT_FAULT_EXACT, EXIT_JUMP, EXIT_LEAVE, EXIT_MISS, EXIT_RESYNC,
@@ -67,7 +68,7 @@ export class Processor {
   /** Instructions retired by the last runHost, enterGuest or emulateInstruction. */
   retired = 0
   /** Model-specific registers of this processor that have no place in a context or register file. */
-  readonly msrs = new Map<number, bigint>()
+  readonly msrs: Map<number, bigint>
 
   // Of the run under way.
   context!: ExecutionContext
@@ -102,6 +103,7 @@ export class Processor {
     this.machine = machine
     this.id = id
     this.registerFile = registerFile
+    this.msrs = resetMsrs(machine.model)
     this.events = new GuestEvents(this)
     this.descriptors = new DescriptorReader(this)
     this.amx = new AmxUnit(machine.mem, registerFile)
@@ -116,7 +118,6 @@ export class Processor {
       supervisor: processorSupervisorState(this),
       xsavec: machine.model.has('xsavec'),
     })
-    for (const [index, value] of machine.model.msrs) this.msrs.set(index, value)
     this.setXcr0(1)
     this.setMxcsr(0x1f80)
     machine.mem.u16[(registerFile + X87_FCW) >> 1] = 0x37f
@@ -503,6 +504,22 @@ export class Processor {
     // All exceptions masked, rounding to nearest, no DAZ or FTZ, PE already set: native operations give the same bits.
     this.setRegisterFile32(FLOAT_FAST, (value & 0xffe0) === 0x1fa0 ? 1 : 0)
   }
+  /** RDMSR by the kernel. Counted. RangeError where the processor would raise #GP: ask `hasMsr` first. */
+  rdmsr(index: number): bigint {
+    this.machine.counters.msrReads++
+    const value = readMsr(this, index)
+    if (value === undefined) throw new RangeError(`RDMSR ${index.toString(16)}h: this CPU model has no such register`)
+    return value
+  }
+  hasMsr(index: number): boolean {
+    return readMsr(this, index) !== undefined
+  }
+  /** WRMSR by the kernel: 0, or 13 where the processor raises #GP(0). Counted. */
+  wrmsr(index: number, value: bigint): number {
+    this.machine.counters.msrWrites++
+    return writeMsr(this, index, value)
+  }
+
   get xcr0(): number {
     return this.registerFile32(XCR0)
   }
