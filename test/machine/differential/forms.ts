@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
 import type * as Iced from 'iced-x86'
 import type { Overrides, Random } from './initial-state.ts'
-import { GS_BASE, WINDOW } from './record-layout.ts'
+import { CODE, CODE_OFFSET, GS_BASE, WINDOW } from './record-layout.ts'
 
 // Development only: encodes instances of instruction forms with iced-x86's own JavaScript interface (Node).
 export const iced = createRequire(import.meta.url)('iced-x86') as typeof Iced
@@ -155,6 +155,12 @@ export interface InstanceOptions {
   rep?: 'rep' | 'repne'
   /** Address size of string instructions. */
   stringAddress?: 32 | 64
+  /** Address of the instruction, when it is not the case's first. */
+  ip?: number
+  /** Memory operands are RIP-relative: they depend on no register. */
+  ripRelative?: boolean
+  /** RSP is no operand. */
+  keepStack?: boolean
   /** Register numbers 16..31 for vector operands (EVEX). */
   highVectors?: boolean
   /** Last changes to the iced instruction before it is encoded (masking, rounding control, broadcast). */
@@ -200,19 +206,19 @@ export function makeInstance(code: number, r: Random, options: InstanceOptions):
   if (options.rep === 'rep') instruction.hasRepPrefix = true
   if (options.rep === 'repne') instruction.hasRepnePrefix = true
   options.finish?.(instruction, r)
-  return encode(instruction, options.mode, set, memoryOffset, bytes)
+  return encode(instruction, options, set, memoryOffset, bytes)
 }
 
 function encode(
   instruction: Iced.Instruction,
-  mode: 32 | 64,
+  { mode, ip }: InstanceOptions,
   set: Overrides,
   memoryOffset: number | null,
   memoryBytes: number,
 ): Instance | null {
   const encoder = new Encoder(mode)
   try {
-    encoder.encode(instruction, BigInt(WINDOW + 0x10100))
+    encoder.encode(instruction, BigInt(ip ?? CODE + CODE_OFFSET))
   } catch {
     encoder.free()
     return null
@@ -231,7 +237,7 @@ function encode(
 }
 
 /** iced's flag numbering -> RFLAGS positions. */
-function rflagsBits(bits: number): number {
+export function rflagsBits(bits: number): number {
   const B = iced.RflagsBits
   const map: [number, number][] = [
     [B.OF, 0x800],
@@ -278,7 +284,7 @@ function registerFor(kind: number, r: Random, options: InstanceOptions): number 
   for (;;) {
     const n = r.below(count)
     // The stack pointer only now and then: instructions that fault need none, but its value must stay meaningful.
-    if (!isGpr || n !== 4 || r.below(4) === 0) return first + n
+    if (!isGpr || n !== 4 || (!options.keepStack && r.below(4) === 0)) return first + n
   }
 }
 
@@ -309,7 +315,7 @@ function placeMemory(
     instruction.memoryDisplSize = options.mode === 64 ? 8 : 4
     return offset
   }
-  const form = r.below(options.mode === 64 ? 8 : 3)
+  const form = options.ripRelative ? 6 : r.below(options.mode === 64 ? 8 : 3)
   const gs = form === 7
   const base = target - (gs ? GS_BASE : 0)
   if (gs) instruction.segmentPrefix = Register.GS

@@ -17,7 +17,9 @@ import { type CaseRecord, toHex, WINDOW } from './record-layout.ts'
 // Development only: the integer instructions' cases, to be recorded.
 
 /** A group before it is recorded. */
-export type Planned = Omit<RecordedGroup, 'cases'> & { cases: { seed: number; set: Overrides }[] }
+export interface Planned extends Omit<RecordedGroup, 'cases'> {
+  cases: { seed: number; set: Overrides }[]
+}
 
 const STRING = ['MOVS', 'STOS', 'LODS', 'SCAS', 'CMPS'].flatMap((name) => ['B', 'W', 'D', 'Q'].map((size) => name + size))
 const CONDITIONS = ['O', 'NO', 'B', 'AE', 'E', 'NE', 'BE', 'A', 'S', 'NS', 'P', 'NP', 'L', 'GE', 'LE', 'G']

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { EngineRunner } from './engine-runner.ts'
 import { check, readFixture } from './fixture.ts'
 
-describe.each(['integer'])('%s instructions', (name) => {
+describe.each(['integer', 'integer-sequences'])('%s', (name) => {
   const fixture = readFixture(name)
   const engine = new EngineRunner()
   const mnemonics = new Map<string, typeof fixture.groups>()

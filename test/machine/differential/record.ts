@@ -4,6 +4,7 @@ import { EngineRunner } from './engine-runner.ts'
 import { check, type Fixture, type RecordedGroup, undefinedFlags } from './fixture.ts'
 import { type Filling, initialState } from './initial-state.ts'
 import { integerCases, type Planned } from './integer-cases.ts'
+import { integerSequences } from './integer-sequences.ts'
 import { NativeRecorder, thisProcessor } from './native-recorder.ts'
 import { outcomeOf } from './outcome.ts'
 import { fromHex } from './record-layout.ts'
@@ -18,6 +19,7 @@ interface CaseSet {
 /** The recordable sets of cases by name. Add yours here. */
 const SETS: Record<string, CaseSet> = {
   integer: { plan: integerCases, filling: 'bits', x87: false },
+  'integer-sequences': { plan: integerSequences, filling: 'bits', x87: false },
 }
 
 const VECTOR_UD = 6
