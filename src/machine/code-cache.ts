@@ -1,6 +1,6 @@
 import type { InstructionDecoder } from './decoder/decoder.ts'
-import { CONTEXT_TAG, JUMP_CACHE_BASE, JUMP_ENTRIES, JUMP_ENTRY_SIZE, PHYSICAL_BASE } from './memory-map.ts'
 import type { MachineMemory } from './machine-memory.ts'
+import { CONTEXT_TAG, JUMP_CACHE_BASE, JUMP_ENTRIES, JUMP_ENTRY_SIZE, PHYSICAL_BASE } from './memory-map.ts'
 import { MODE_BITS } from './mode.ts'
 import type { SoftwareTlbPool } from './software-tlb.ts'
 import { bitnessOf, type CompiledRegion, RegionCompiler } from './translate/region.ts'
@@ -63,18 +63,36 @@ export class CodeCache {
   bytesCompiled = 0
   readonly liveRegions = new Set<Region>()
 
-  constructor(mem: MachineMemory, tlbs: SoftwareTlbPool, decoder: InstructionDecoder, imports: RegionImports, options: EngineOptions) {
+  constructor(
+    mem: MachineMemory,
+    tlbs: SoftwareTlbPool,
+    decoder: InstructionDecoder,
+    imports: RegionImports,
+    options: EngineOptions,
+  ) {
     this.mem = mem
     this.tlbs = tlbs
     this.decoder = decoder
     this.compiler = new RegionCompiler(decoder)
-    this.options = { regionLimit: options.regionLimit ?? 160, jumpCache: options.jumpCache ?? true, softwareTlb: options.softwareTlb ?? true }
-    const runtime = new WebAssembly.Instance(new WebAssembly.Module(runtimeModule(TABLE_SIZE) as Uint8Array<ArrayBuffer>), { m: { memory: mem.wasm } })
+    this.options = {
+      regionLimit: options.regionLimit ?? 160,
+      jumpCache: options.jumpCache ?? true,
+      softwareTlb: options.softwareTlb ?? true,
+    }
+    const runtime = new WebAssembly.Instance(new WebAssembly.Module(runtimeModule(TABLE_SIZE) as Uint8Array<ArrayBuffer>), {
+      m: { memory: mem.wasm },
+    })
     const exports = runtime.exports as Record<string, never>
     this.table = exports.table
     this.run = exports.run
     this.imports = {
-      m: { memory: mem.wasm, flags: exports.flags, mulHighU: exports.mulHighU, mulHighS: exports.mulHighS, ...(imports as unknown as WebAssembly.ModuleImports) },
+      m: {
+        memory: mem.wasm,
+        flags: exports.flags,
+        mulHighU: exports.mulHighU,
+        mulHighS: exports.mulHighS,
+        ...(imports as unknown as WebAssembly.ModuleImports),
+      },
     }
     const pages = mem.physicalBytes >>> 12
     this.codePage = new Uint8Array(pages)
@@ -101,7 +119,15 @@ export class CodeCache {
    * Compiles from a page; `tailPage` is the physical page that follows in linear space (-1: not known). Returns null when
    * the first instruction is not wholly within the page (and `tailPage` is -1) or does not decode.
    */
-  compile(hpaPage: number, tailPage: number, ripLo: number, ripHi: number, mode: number, offset: number, single: boolean): Region | null {
+  compile(
+    hpaPage: number,
+    tailPage: number,
+    ripLo: number,
+    ripHi: number,
+    mode: number,
+    offset: number,
+    single: boolean,
+  ): Region | null {
     if (this.freeSlots.length === 0) this.dropAll()
     this.fillWindow(hpaPage, tailPage, mode)
     const limit = single || tailPage >= 0 ? 1 : this.options.regionLimit
@@ -169,7 +195,11 @@ export class CodeCache {
 
   /** Enters one region at a block, without the jump cache. */
   enter(region: Region, ctx: number, registerFile: number, offset: number): number {
-    return (this.table.get(region.slot) as (ctx: number, fpu: number, entry: number) => number)(ctx, registerFile, region.entries.get(offset)!)
+    return (this.table.get(region.slot) as (ctx: number, fpu: number, entry: number) => number)(
+      ctx,
+      registerFile,
+      region.entries.get(offset)!,
+    )
   }
 
   /** Whether [offset, offset + bytes) of the page holds compiled instructions. */

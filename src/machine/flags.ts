@@ -1,5 +1,5 @@
-import { CC_A, CC_B, CC_OP, CC_RES } from './memory-map.ts'
 import type { MachineMemory } from './machine-memory.ts'
+import { CC_A, CC_B, CC_OP, CC_RES } from './memory-map.ts'
 
 export const RFLAGS_CF = 0x1
 export const RFLAGS_PF = 0x4

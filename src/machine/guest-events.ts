@@ -1,11 +1,19 @@
 import { CTL, type ExecutionContext, REG } from './execution-context.ts'
 import {
-  EXIT_REASON_EXCEPTION_NMI, EXIT_REASON_INTERRUPT_WINDOW, EXIT_REASON_NMI_WINDOW, EXIT_REASON_TRIPLE_FAULT,
+  EXIT_REASON_EXCEPTION_NMI,
+  EXIT_REASON_INTERRUPT_WINDOW,
+  EXIT_REASON_NMI_WINDOW,
+  EXIT_REASON_TRIPLE_FAULT,
 } from './exits.ts'
 import { SCRATCH_BASE, SEGMENT } from './memory-map.ts'
 import { type Processor, RAISED_EXCEPTION, RAISED_NOTHING, RAISED_VM_EXIT } from './processor.ts'
 import {
-  INTR_INFO_DELIVER_CODE, INTR_INFO_VALID, INTR_TYPE_HARD_EXCEPTION, INTR_TYPE_NMI, INTR_TYPE_PRIV_SW_EXCEPTION, INTR_TYPE_SOFT_EXCEPTION,
+  INTR_INFO_DELIVER_CODE,
+  INTR_INFO_VALID,
+  INTR_TYPE_HARD_EXCEPTION,
+  INTR_TYPE_NMI,
+  INTR_TYPE_PRIV_SW_EXCEPTION,
+  INTR_TYPE_SOFT_EXCEPTION,
   INTR_TYPE_SOFT_INTR,
 } from './vmcs.ts'
 
@@ -47,7 +55,8 @@ export class GuestEvents {
   windowExit(): number {
     const v = this.p.vmcs!
     const shadow = v.context.ctlLo(CTL.INTERRUPTIBILITY)
-    if (v.controls.interruptWindowExiting && (v.context.rflagsRest & RFLAGS_IF) !== 0 && (shadow & 3) === 0) return EXIT_REASON_INTERRUPT_WINDOW
+    if (v.controls.interruptWindowExiting && (v.context.rflagsRest & RFLAGS_IF) !== 0 && (shadow & 3) === 0)
+      return EXIT_REASON_INTERRUPT_WINDOW
     if (v.controls.nmiWindowExiting && (shadow & 11) === 0) return EXIT_REASON_NMI_WINDOW
     return -1
   }
@@ -172,7 +181,8 @@ export class GuestEvents {
     if ((selector & ~3) === 0) return this.fail(13, ext, 'null code selector in gate')
     if (!this.readDescriptor(ctx, selector, ext)) return false
     const attributes = this.attributes
-    if ((attributes & 0x98) === 0 || (attributes & 0x18) !== 0x18) return this.fail(13, (selector & ~3) | ext, 'gate does not point to code')
+    if ((attributes & 0x98) === 0 || (attributes & 0x18) !== 0x18)
+      return this.fail(13, (selector & ~3) | ext, 'gate does not point to code')
     const dpl = (attributes >> 5) & 3
     if (dpl > ctx.cpl) return this.fail(13, (selector & ~3) | ext, 'code DPL above CPL')
     if ((attributes & 0x80) === 0) return this.fail(11, (selector & ~3) | ext, 'code segment not present')
@@ -230,7 +240,9 @@ export class GuestEvents {
     const tableLimit = local ? ctx.limit(SEGMENT.LDTR) : ctx.ctlLo(CTL.GDTR_LIMIT) & 0xffff
     if ((selector & ~7) + 7 > tableLimit) return this.fail(13, (selector & ~3) | ext, 'selector outside its table')
     const at = addOffset(
-      local ? ctx.ctlLo(CTL.LDTR_BASE) : ctx.ctlLo(CTL.GDTR_BASE), local ? ctx.ctlHi(CTL.LDTR_BASE) : ctx.ctlHi(CTL.GDTR_BASE), selector & ~7,
+      local ? ctx.ctlLo(CTL.LDTR_BASE) : ctx.ctlLo(CTL.GDTR_BASE),
+      local ? ctx.ctlHi(CTL.LDTR_BASE) : ctx.ctlHi(CTL.GDTR_BASE),
+      selector & ~7,
     )
     if (!this.p.machine.slow.readLinear(at.lo, at.hi, FRAME, 8, false)) return false
     const lo = ctx.mem.i32[FRAME >> 2]

@@ -18,10 +18,11 @@ export class MachineMemory {
   /** Bytes of modelled physical memory. */
   readonly physicalBytes: number
 
-  /** @param physicalBytes size of RAM, a multiple of 64 KiB, at most 4 GiB - 16 MiB. RangeError when it cannot be had. */
+  /** @param physicalBytes size of RAM, a multiple of 64 KiB, at most 4 GiB - 32 MiB. RangeError when it cannot be had. */
   constructor(physicalBytes: number) {
     const pages = (PHYSICAL_BASE + physicalBytes) / WASM_PAGE
-    if (!Number.isInteger(pages) || pages > 65536) throw new RangeError(`physical memory of ${physicalBytes} bytes: at most 4 GiB - 16 MiB, in 64 KiB steps`)
+    if (!Number.isInteger(pages) || pages > 65536)
+      throw new RangeError(`physical memory of ${physicalBytes} bytes: at most 4 GiB - 32 MiB, in 64 KiB steps`)
     this.wasm = new WebAssembly.Memory({ initial: pages, maximum: pages })
     this.buffer = this.wasm.buffer
     this.u8 = new Uint8Array(this.buffer)

@@ -6,8 +6,8 @@ import { CPUID_FEATURE_NAMES, MNEMONIC_NAMES } from './decoder/iced-tables.ts'
 import { ExecutionContext } from './execution-context.ts'
 import './instructions/all.ts'
 import { lacksFeature } from './instruction-features.ts'
-import { CONTEXT_BASE, CONTEXT_COUNT, CONTEXT_STRIDE, MAX_PROCESSORS, PROCESSOR_BASE, PROCESSOR_STRIDE } from './memory-map.ts'
 import { MachineMemory } from './machine-memory.ts'
+import { CONTEXT_BASE, CONTEXT_COUNT, CONTEXT_STRIDE, MAX_PROCESSORS, PROCESSOR_BASE, PROCESSOR_STRIDE } from './memory-map.ts'
 import { PageWalk } from './page-walk.ts'
 import { Processor } from './processor.ts'
 import type { SecondStage } from './second-stage.ts'
@@ -20,7 +20,7 @@ export interface MachineOptions {
   model: CpuModel
   /** Logical processors, 1..16. Default 2. */
   processors?: number
-  /** Bytes of RAM, a multiple of 64 KiB, at most 4 GiB - 16 MiB. Default 1 GiB (committed when touched). */
+  /** Bytes of RAM, a multiple of 64 KiB, at most 4 GiB - 32 MiB. Default 1 GiB (committed when touched). */
   physicalBytes?: number
   /** The compiled iced_x86_bg.wasm of iced-x86 1.21.0. */
   decoder: WebAssembly.Module
@@ -51,7 +51,15 @@ export class Machine {
   readonly slow: SlowPaths
   readonly decoder: InstructionDecoder
   readonly unsupported: UnsupportedLog
-  readonly counters: MachineCounters = { xsaveExecuted: 0, xsaveBytes: 0, xrstorExecuted: 0, xrstorBytes: 0, msrReads: 0, msrWrites: 0, vmEntries: 0 }
+  readonly counters: MachineCounters = {
+    xsaveExecuted: 0,
+    xsaveBytes: 0,
+    xrstorExecuted: 0,
+    xrstorBytes: 0,
+    msrReads: 0,
+    msrWrites: 0,
+    vmEntries: 0,
+  }
   /** Instructions retired on all processors since the machine was made: the virtual clock. */
   retired = 0
   private randomState: number
@@ -78,7 +86,8 @@ export class Machine {
   /** A zeroed execution context. RangeError when all 4096 are in use. */
   newContext(): ExecutionContext {
     const base = this.freeContexts.pop() ?? CONTEXT_BASE + this.nextContext++ * CONTEXT_STRIDE
-    if (base >= CONTEXT_BASE + CONTEXT_COUNT * CONTEXT_STRIDE) throw new RangeError(`more than ${CONTEXT_COUNT} execution contexts`)
+    if (base >= CONTEXT_BASE + CONTEXT_COUNT * CONTEXT_STRIDE)
+      throw new RangeError(`more than ${CONTEXT_COUNT} execution contexts`)
     this.mem.u8.fill(0, base, base + CONTEXT_STRIDE)
     const ctx = new ExecutionContext(this.mem, base)
     ctx.rflags = 2
@@ -126,6 +135,12 @@ export class Machine {
     const known = this.decoder.decode(0, d)
     const features = known ? d.features.map((f) => CPUID_FEATURE_NAMES[f]) : []
     const reason = !known ? 'invalid' : lacksFeature(d.features, this.model) !== null ? 'model' : 'engine'
-    this.unsupported.note({ mnemonic: known ? MNEMONIC_NAMES[d.mnemonic].toUpperCase() : '(invalid)', bytes: hex, features, reason, rip })
+    this.unsupported.note({
+      mnemonic: known ? MNEMONIC_NAMES[d.mnemonic].toUpperCase() : '(invalid)',
+      bytes: hex,
+      features,
+      reason,
+      rip,
+    })
   }
 }

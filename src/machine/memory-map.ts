@@ -7,10 +7,9 @@
  *   0x0001000  per-machine scratch (bounce buffers of TypeScript slow paths)
  *   0x0010000  register files of the logical processors, 64 KiB apart (x87, vector, opmask, tiles, MXCSR, PKRU, XCR0 ...)
  *   0x0110000  jump cache: linear RIP -> compiled entry
- *   0x0200000  software TLBs, 8 KiB each
- *   0x0600000  constants and stack of the runtime module
  *   0x0800000  execution contexts, 2 KiB each (general registers, RIP, flags, segments, control registers)
- *   0x1000000  physical memory, hpa 0
+ *   0x1000000  software TLBs, 32 KiB each
+ *   0x2000000  physical memory, hpa 0
  *
  * A world switch changes which execution context a logical processor runs; the register file stays where it is, as on
  * hardware, and is switched by software (XSAVES/XRSTORS).
@@ -31,15 +30,12 @@ export const JUMP_ENTRIES = 1 << JUMP_CACHE_BITS
 export const JUMP_ENTRY_SIZE = 16
 
 /** One software TLB: TLB_ENTRIES entries of 32 bytes {readTag i64, writeTag i64, addend u32, hpaPage u32, pad u64}. */
-export const TLB_POOL_BASE = 0x200000
-export const TLB_ENTRY_BITS = 8
+export const TLB_POOL_BASE = 0x1000000
+export const TLB_ENTRY_BITS = 10
 export const TLB_ENTRIES = 1 << TLB_ENTRY_BITS
 export const TLB_ENTRY_SIZE = 32
 export const TLB_SIZE = TLB_ENTRIES * TLB_ENTRY_SIZE
 export const TLB_POOL_COUNT = 512
-
-export const RUNTIME_BASE = 0x600000
-export const RUNTIME_SIZE = 0x200000
 
 /** Execution context n: CONTEXT_BASE + n * CONTEXT_STRIDE. */
 export const CONTEXT_BASE = 0x800000
@@ -47,7 +43,7 @@ export const CONTEXT_STRIDE = 0x800
 export const CONTEXT_COUNT = 4096
 
 /** Wasm offset of physical address 0. */
-export const PHYSICAL_BASE = 0x1000000
+export const PHYSICAL_BASE = 0x2000000
 
 // ==== execution context: offsets from its base ====================================================================
 
@@ -117,8 +113,6 @@ export const XCR0 = 0x1dc
 export const XSS = 0x1e0
 export const XFD = 0x1e4
 export const XFD_ERR = 0x1e8
-/** Arguments and results of out-of-line float helpers: A at +0, B at +16, C at +32, result at +48. */
-export const FLOAT_SCRATCH = 0x300
 /** AMX tile configuration as LDTILECFG loads it (64 bytes); palette 0 = initial. */
 export const TILECFG = 0x380
 /** 32 vector registers of 64 bytes: XMM = first 16 bytes, YMM = first 32. */
@@ -134,5 +128,10 @@ export const BNDCSR = 0x3840
 export const EGPR = 0x3880
 /** Room of the tile dot products: 16 KiB. */
 export const TILE_SCRATCH = 0x4000
+/**
+ * Operands and results of floating-point operations that run in TypeScript (instructions/float/slow-path.ts): A, B, C and
+ * the result, 64 bytes each, then the mask and x87 details. 512 bytes.
+ */
+export const FLOAT_SCRATCH = 0x8000
 /** Index of each segment register in SEGMENT_BASE and SEGMENTS (encoding order; LDTR and TR have no encoding). */
 export const SEGMENT = { ES: 0, CS: 1, SS: 2, DS: 3, FS: 4, GS: 5, LDTR: 6, TR: 7 } as const

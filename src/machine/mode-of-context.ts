@@ -1,9 +1,20 @@
-import { type ExecutionContext, CTL } from './execution-context.ts'
+import { CTL, type ExecutionContext } from './execution-context.ts'
 import type { MachineMemory } from './machine-memory.ts'
 import { SEGMENT, XCR0 } from './memory-map.ts'
 import {
-  MODE_ALIGNMENT_CHECK, MODE_AMX_UD, MODE_AVX512_UD, MODE_AVX_UD, MODE_CODE_16, MODE_CODE_32, MODE_CODE_64, MODE_REAL, MODE_SSE_UD,
-  MODE_STACK_32, MODE_TS, MODE_USER, MODE_X87_NM,
+  MODE_ALIGNMENT_CHECK,
+  MODE_AMX_UD,
+  MODE_AVX_UD,
+  MODE_AVX512_UD,
+  MODE_CODE_16,
+  MODE_CODE_32,
+  MODE_CODE_64,
+  MODE_REAL,
+  MODE_SSE_UD,
+  MODE_STACK_32,
+  MODE_TS,
+  MODE_USER,
+  MODE_X87_NM,
 } from './mode.ts'
 
 const CR0_PE = 1
@@ -25,7 +36,12 @@ export function computeMode(ctx: ExecutionContext, registerFile: number, mem: Ma
   const cr4 = ctx.ctlLo(CTL.CR4)
   const rflags = ctx.rflagsRest
   const cs = ctx.attributes(SEGMENT.CS)
-  let mode = (ctx.ctlLo(CTL.EFER) & EFER_LMA) !== 0 && (cs & ATTRIBUTE_L) !== 0 ? MODE_CODE_64 : cs & ATTRIBUTE_DB ? MODE_CODE_32 : MODE_CODE_16
+  let mode =
+    (ctx.ctlLo(CTL.EFER) & EFER_LMA) !== 0 && (cs & ATTRIBUTE_L) !== 0
+      ? MODE_CODE_64
+      : cs & ATTRIBUTE_DB
+        ? MODE_CODE_32
+        : MODE_CODE_16
   if (ctx.cpl === 3) mode |= MODE_USER
   if ((cr0 & CR0_PE) === 0 || (rflags & RFLAGS_VM) !== 0) mode |= MODE_REAL
   if (ctx.attributes(SEGMENT.SS) & ATTRIBUTE_DB) mode |= MODE_STACK_32

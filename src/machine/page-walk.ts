@@ -1,6 +1,6 @@
-import { type ExecutionContext, CTL } from './execution-context.ts'
-import { PHYSICAL_BASE, PKRU } from './memory-map.ts'
+import { CTL, type ExecutionContext } from './execution-context.ts'
 import type { MachineMemory } from './machine-memory.ts'
+import { PHYSICAL_BASE, PKRU } from './memory-map.ts'
 import { EPT_EXECUTE, EPT_READ, EPT_WRITE, type SecondStage } from './second-stage.ts'
 
 export const ACCESS_READ = 0
@@ -78,7 +78,15 @@ export class PageWalk {
    * @param access ACCESS_*; `user`: CPL 3 (or the access is a user access)
    * @param registerFile wasm offset, for PKRU
    */
-  walk(ctx: ExecutionContext, second: SecondStage | null, lo: number, hi: number, access: number, user: boolean, registerFile: number): number {
+  walk(
+    ctx: ExecutionContext,
+    second: SecondStage | null,
+    lo: number,
+    hi: number,
+    access: number,
+    user: boolean,
+    registerFile: number,
+  ): number {
     const cr0 = ctx.ctlLo(CTL.CR0)
     const cr4 = ctx.ctlLo(CTL.CR4)
     const efer = ctx.ctlLo(CTL.EFER)
@@ -89,8 +97,16 @@ export class PageWalk {
   }
 
   private walkLong(
-    ctx: ExecutionContext, second: SecondStage | null, lo: number, hi: number, access: number, user: boolean,
-    registerFile: number, cr0: number, cr4: number, efer: number,
+    ctx: ExecutionContext,
+    second: SecondStage | null,
+    lo: number,
+    hi: number,
+    access: number,
+    user: boolean,
+    registerFile: number,
+    cr0: number,
+    cr4: number,
+    efer: number,
   ): number {
     const la57 = (cr4 & CR4_LA57) !== 0
     const signBits = la57 ? (hi << 7) >> 7 : (hi << 16) >> 16
@@ -124,7 +140,14 @@ export class PageWalk {
   }
 
   private walkPae(
-    ctx: ExecutionContext, second: SecondStage | null, lo: number, access: number, user: boolean, cr0: number, cr4: number, efer: number,
+    ctx: ExecutionContext,
+    second: SecondStage | null,
+    lo: number,
+    access: number,
+    user: boolean,
+    cr0: number,
+    cr4: number,
+    efer: number,
   ): number {
     // The PDPTE is read from memory at each walk; processors load it at MOV CR3.
     const table = ctx.ctlLo(CTL.CR3) & ~0x1f
@@ -158,7 +181,15 @@ export class PageWalk {
     return WALK_OK
   }
 
-  private walk32(ctx: ExecutionContext, second: SecondStage | null, lo: number, access: number, user: boolean, cr0: number, cr4: number): number {
+  private walk32(
+    ctx: ExecutionContext,
+    second: SecondStage | null,
+    lo: number,
+    access: number,
+    user: boolean,
+    cr0: number,
+    cr4: number,
+  ): number {
     let frame = ctx.ctlLo(CTL.CR3) >>> 12
     let rights = RW | US
     for (let level = 2; level >= 1; level--) {
@@ -192,7 +223,14 @@ export class PageWalk {
 
   /** 0, or the error-code bits of a protection violation (SDM Vol. 3, 4.6). */
   private denied(
-    ctx: ExecutionContext, rights: number, noExecute: number, access: number, user: boolean, cr0: number, cr4: number, entryHi: number,
+    ctx: ExecutionContext,
+    rights: number,
+    noExecute: number,
+    access: number,
+    user: boolean,
+    cr0: number,
+    cr4: number,
+    entryHi: number,
     registerFile: number,
   ): number {
     const userPage = (rights & US) !== 0
@@ -265,7 +303,8 @@ export class PageWalk {
     }
     const entry = second.lookup(page)
     const need = access === ACCESS_WRITE ? EPT_WRITE : access === ACCESS_FETCH ? EPT_EXECUTE : EPT_READ
-    if ((entry & need) === 0) return this.secondStageFault(page, access === ACCESS_WRITE ? 2 : access === ACCESS_FETCH ? 4 : 1, true)
+    if ((entry & need) === 0)
+      return this.secondStageFault(page, access === ACCESS_WRITE ? 2 : access === ACCESS_FETCH ? 4 : 1, true)
     this.hpaPage = entry >>> 12
     this.writable = writable && (entry & EPT_WRITE) !== 0
     this.gpa = page * 4096

@@ -1,6 +1,6 @@
+import type { CpuModel } from '../isa/cpu-model.ts'
 import * as msr from '../isa/msr-index.ts'
 import { msrByIndex, msrExists, msrResetValue, msrWritableMask } from '../isa/msrs.ts'
-import type { CpuModel } from '../isa/cpu-model.ts'
 import { XFD, XFD_ERR, XSS } from './memory-map.ts'
 import type { Processor } from './processor.ts'
 

@@ -4,23 +4,34 @@ import type { AddressSpace } from './address-space.ts'
 import { AmxUnit, type TileMemory } from './amx/amx-unit.ts'
 import { contextTag, type Region } from './code-cache.ts'
 import { DescriptorReader } from './descriptors.ts'
-import { type ExecutionContext, CTL } from './execution-context.ts'
-import {
-  EXIT_REASON_EPT_VIOLATION, EXIT_REASON_PREEMPTION_TIMER, HOST_EXIT_BUDGET, HOST_EXIT_EXCEPTION,
-} from './exits.ts'
+import { CTL, type ExecutionContext } from './execution-context.ts'
+import { EXIT_REASON_EPT_VIOLATION, EXIT_REASON_PREEMPTION_TIMER, HOST_EXIT_BUDGET, HOST_EXIT_EXCEPTION } from './exits.ts'
+import { FloatUnit } from './float/float-unit.ts'
 import { GuestEvents } from './guest-events.ts'
 import type { Machine } from './machine.ts'
 import {
-  CONTEXT_TAG, FLOAT_FAST, MODE, MXCSR, PHYSICAL_BASE, PKRU, REGISTER_FILE, SCRATCH_BASE, SEGMENT, TLB_POINTER, X87_FCW, XCR0, XFD, XFD_ERR, XSS,
+  CONTEXT_TAG,
+  FLOAT_FAST,
+  MODE,
+  MXCSR,
+  PHYSICAL_BASE,
+  PKRU,
+  REGISTER_FILE,
+  SCRATCH_BASE,
+  SEGMENT,
+  TLB_POINTER,
+  X87_FCW,
+  XCR0,
+  XFD,
+  XFD_ERR,
+  XSS,
 } from './memory-map.ts'
-import { computeMode } from './mode-of-context.ts'
 import { MODE_CODE_64, MODE_CODE_MASK } from './mode.ts'
+import { computeMode } from './mode-of-context.ts'
 import { ACCESS_FETCH, WALK_NO_MEMORY, WALK_NOT_CANONICAL, WALK_OK, WALK_PAGE_FAULT } from './page-walk.ts'
 import { readMsr, resetMsrs, writeMsr } from './processor-msrs.ts'
 import { processorSupervisorState } from './supervisor-state.ts'
-import {
-  EXIT_BUDGET, EXIT_FAULT, EXIT_FAULT_EXACT, EXIT_JUMP, EXIT_LEAVE, EXIT_MISS, EXIT_RESYNC,
-} from './translate/emitter.ts'
+import { EXIT_BUDGET, EXIT_FAULT, EXIT_FAULT_EXACT, EXIT_JUMP, EXIT_LEAVE, EXIT_MISS, EXIT_RESYNC } from './translate/emitter.ts'
 import { EMULATE_DONE, EMULATE_EXCEPTION, EMULATE_NEEDS_DATA, type MmioPort, type Vmcs } from './vmcs.ts'
 import { AMD_XSAVE, INTEL_XSAVE } from './xsave/behaviour.ts'
 import type { RestoreForm, SaveForm } from './xsave/forms.ts'
@@ -93,6 +104,8 @@ export class Processor {
   /** Reads GDT and LDT entries for this processor. */
   readonly descriptors: DescriptorReader
   readonly amx: AmxUnit
+  /** Exact SSE and AVX floating point, for what compiled code cannot do natively. */
+  readonly float: FloatUnit
   /** How tile loads and stores reach memory: as this processor's data accesses. */
   readonly tileMemory: TileMemory
   /** MXCSR bits that may be set. */
@@ -107,9 +120,11 @@ export class Processor {
     this.events = new GuestEvents(this)
     this.descriptors = new DescriptorReader(this)
     this.amx = new AmxUnit(machine.mem, registerFile)
+    this.float = new FloatUnit(machine.mem.buffer)
     this.tileMemory = {
       readRow: (lo, hi, bytes, destination) => (machine.slow.readLinear(lo, hi, destination, bytes) ? 0 : -1),
-      writeRow: (lo, hi, bytes, source) => (machine.slow.probeWrite(lo, hi, bytes) && machine.slow.writeLinear(lo, hi, source, bytes) ? 0 : -1),
+      writeRow: (lo, hi, bytes, source) =>
+        machine.slow.probeWrite(lo, hi, bytes) && machine.slow.writeLinear(lo, hi, source, bytes) ? 0 : -1,
     }
     const amd = machine.model.vendor === 'AuthenticAMD'
     this.mxcsrMask = (amd ? AMD_XSAVE : INTEL_XSAVE).mxcsrMask
@@ -304,7 +319,16 @@ export class Processor {
   }
 
   /** The instruction at RIP crosses into the next page, or is none. */
-  private compileAcross(page: number, lo: number, hi: number, ripLo: number, ripHi: number, mode: number, offset: number, single: boolean): Region | null {
+  private compileAcross(
+    page: number,
+    lo: number,
+    hi: number,
+    ripLo: number,
+    ripHi: number,
+    mode: number,
+    offset: number,
+    single: boolean,
+  ): Region | null {
     const code = this.machine.code
     if (offset > 4096 - 15) {
       const tail = this.fetchPage((lo | 0xfff) + 1, (lo | 0xfff) === -1 ? hi + 1 : hi)
@@ -343,7 +367,10 @@ export class Processor {
   }
 
   private noteInvalid(page: number, offset: number): void {
-    const bytes = this.machine.mem.u8.subarray(PHYSICAL_BASE + page * 4096 + offset, PHYSICAL_BASE + page * 4096 + Math.min(4096, offset + 15))
+    const bytes = this.machine.mem.u8.subarray(
+      PHYSICAL_BASE + page * 4096 + offset,
+      PHYSICAL_BASE + page * 4096 + Math.min(4096, offset + 15),
+    )
     const hex = Array.from(bytes, (b) => b.toString(16).padStart(2, '0')).join('')
     this.machine.unsupported.note({ mnemonic: '(invalid)', bytes: hex, features: [], reason: 'invalid', rip: this.context.rip })
   }

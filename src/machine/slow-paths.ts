@@ -1,11 +1,17 @@
-import { callOuts } from './translate/call-outs.ts'
-import { BOUNCE, PHYSICAL_BASE, TLB_ENTRIES, TLB_ENTRY_SIZE } from './memory-map.ts'
 import type { RegionImports } from './code-cache.ts'
 import type { Machine } from './machine.ts'
+import { BOUNCE, PHYSICAL_BASE, TLB_ENTRIES, TLB_ENTRY_SIZE } from './memory-map.ts'
 import {
-  ACCESS_READ, ACCESS_WRITE, type PageWalk, WALK_NO_MEMORY, WALK_NOT_CANONICAL, WALK_OK, WALK_PAGE_FAULT,
+  ACCESS_READ,
+  ACCESS_WRITE,
+  type PageWalk,
+  WALK_NO_MEMORY,
+  WALK_NOT_CANONICAL,
+  WALK_OK,
+  WALK_PAGE_FAULT,
 } from './page-walk.ts'
 import { type Processor, RAISED_STEP } from './processor.ts'
+import { callOuts } from './translate/call-outs.ts'
 
 /** Results of `translate` that are no wasm offset. */
 const FAULTED = 0
@@ -207,7 +213,13 @@ export class SlowPaths {
   private commit(ctx: number): number {
     const bounce = ctx + BOUNCE
     this.put(bounce, this.piece0, this.bytes0, this.modifyGpa)
-    if (this.bytes > this.bytes0) this.put(bounce + this.bytes0, this.piece1, this.bytes - this.bytes0, this.piece0 === 0 ? this.modifyGpa + this.bytes0 : this.modifyGpa)
+    if (this.bytes > this.bytes0)
+      this.put(
+        bounce + this.bytes0,
+        this.piece1,
+        this.bytes - this.bytes0,
+        this.piece0 === 0 ? this.modifyGpa + this.bytes0 : this.modifyGpa,
+      )
     return 0
   }
 

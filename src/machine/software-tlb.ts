@@ -1,6 +1,6 @@
 import type { AddressSpace } from './address-space.ts'
-import { TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_POOL_BASE, TLB_POOL_COUNT, TLB_SIZE } from './memory-map.ts'
 import type { MachineMemory } from './machine-memory.ts'
+import { TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_POOL_BASE, TLB_POOL_COUNT, TLB_SIZE } from './memory-map.ts'
 
 /** TLB_ENTRIES * 8 words. A tag that no page-aligned address equals. */
 const NO_TAG = -1

@@ -12,11 +12,18 @@ const COMPONENT_MSRS: Readonly<Record<number, readonly number[]>> = {
 export function processorSupervisorState(processor: Processor): SupervisorState {
   const view = processor.machine.mem
   const msrsOf = (nr: number) => COMPONENT_MSRS[nr] ?? []
+  const read = (index: number) => processor.msrs.get(index) ?? 0n
   return {
-    isInit: (nr) => msrsOf(nr).every((index) => (processor.msrs.get(index) ?? 0n) === 0n),
-    read: (nr, destination) => msrsOf(nr).forEach((index, i) => view.setU64At(destination + i * 8, processor.msrs.get(index) ?? 0n)),
+    isInit: (nr) => msrsOf(nr).every((index) => read(index) === 0n),
+    read: (nr, destination) => {
+      for (const [i, index] of msrsOf(nr).entries()) view.setU64At(destination + i * 8, read(index))
+    },
     accepts: () => true,
-    write: (nr, source) => msrsOf(nr).forEach((index, i) => processor.msrs.set(index, view.u64At(source + i * 8))),
-    init: (nr) => msrsOf(nr).forEach((index) => processor.msrs.set(index, 0n)),
+    write: (nr, source) => {
+      for (const [i, index] of msrsOf(nr).entries()) processor.msrs.set(index, view.u64At(source + i * 8))
+    },
+    init: (nr) => {
+      for (const index of msrsOf(nr)) processor.msrs.set(index, 0n)
+    },
   }
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
-import { sapphireRapids as sapphireRapidsFacts } from '../../src/isa/cpu-models/SapphireRapids.ts'
 import { buildCpuModel } from '../../src/isa/build-cpu-model.ts'
 import type { CpuModel } from '../../src/isa/cpu-model.ts'
+import { sapphireRapids as sapphireRapidsFacts } from '../../src/isa/cpu-models/SapphireRapids.ts'
 import type { AddressSpace } from '../../src/machine/address-space.ts'
 import type { EngineOptions } from '../../src/machine/code-cache.ts'
 import { CTL, type ExecutionContext } from '../../src/machine/execution-context.ts'
@@ -83,7 +83,11 @@ export class BareHost {
       table = entry & ~0xfff
     }
     const at = PHYSICAL_BASE + table + (Math.floor(linear / 4096) % 512) * 8
-    view.setUint32(at, physical | (flags.present === false ? 0 : P) | (flags.write === false ? 0 : RW) | (flags.user === false ? 0 : US), true)
+    view.setUint32(
+      at,
+      physical | (flags.present === false ? 0 : P) | (flags.write === false ? 0 : RW) | (flags.user === false ? 0 : US),
+      true,
+    )
     view.setUint32(at + 4, flags.noExecute ? NX_HI : 0, true)
   }
 

@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { CTL } from '../../src/machine/execution-context.ts'
 import {
-  EXIT_REASON_CPUID, EXIT_REASON_EPT_VIOLATION, EXIT_REASON_EXCEPTION_NMI, EXIT_REASON_HLT, EXIT_REASON_IO_INSTRUCTION, EXIT_REASON_PREEMPTION_TIMER,
+  EXIT_REASON_CPUID,
+  EXIT_REASON_EPT_VIOLATION,
+  EXIT_REASON_EXCEPTION_NMI,
+  EXIT_REASON_HLT,
+  EXIT_REASON_IO_INSTRUCTION,
+  EXIT_REASON_PREEMPTION_TIMER,
   EXIT_REASON_TRIPLE_FAULT,
 } from '../../src/machine/exits.ts'
 import { PHYSICAL_BASE, SEGMENT } from '../../src/machine/memory-map.ts'
@@ -21,8 +26,18 @@ class BareGuest {
     for (let i = 0; i < pages; i++) this.second.map(i, (BareGuest.HPA >> 12) + i, EPT_READ | EPT_WRITE | EPT_EXECUTE)
     const ctx = machine.newContext()
     this.vmcs = new Vmcs(ctx, machine.newAddressSpace(this.second), {
-      exceptionBitmap: 0, msrReadExits: () => true, msrWriteExits: () => true, hltExiting: true, pauseExiting: false, rdtscExiting: false,
-      rdpmcExiting: true, drExiting: false, mwaitExiting: true, interruptWindowExiting: false, nmiWindowExiting: false, cr8Exiting: false,
+      exceptionBitmap: 0,
+      msrReadExits: () => true,
+      msrWriteExits: () => true,
+      hltExiting: true,
+      pauseExiting: false,
+      rdtscExiting: false,
+      rdpmcExiting: true,
+      drExiting: false,
+      mwaitExiting: true,
+      interruptWindowExiting: false,
+      nmiWindowExiting: false,
+      cr8Exiting: false,
     })
     this.u32(0x1000, 0x2007)
     this.u32(0x2000, 0x3007)

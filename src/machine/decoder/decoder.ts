@@ -1,4 +1,4 @@
-import { EncodingKind, MEMORY_SIZE_BYTES, MNEMONIC_NAMES, OpKind, Register, RETFW_IMM16_CODE } from './iced-tables.ts'
+import { EncodingKind, MEMORY_SIZE_BYTES, MNEMONIC_NAMES, OpKind, RETFW_IMM16_CODE, Register } from './iced-tables.ts'
 
 /** One decoded instruction, read out of iced's record once. Numbers only; register and kind numbers are iced's. */
 export class Decoded {
@@ -57,7 +57,13 @@ interface IcedExports {
 }
 type Fn = (...args: (number | bigint)[]) => number
 
-const OPERAND_KIND = ['instruction_op0Kind', 'instruction_op1Kind', 'instruction_op2Kind', 'instruction_op3Kind', 'instruction_op4Kind']
+const OPERAND_KIND = [
+  'instruction_op0Kind',
+  'instruction_op1Kind',
+  'instruction_op2Kind',
+  'instruction_op3Kind',
+  'instruction_op4Kind',
+]
 const OPERAND_REGISTER = OPERAND_KIND.map((name) => name.replace('Kind', 'Register'))
 
 const RETF = MNEMONIC_NAMES.indexOf('Retf')

@@ -32,9 +32,11 @@ export function define(mnemonic: string, definition: Definition, applies?: (d: D
 const general = new Map<number, Definition>()
 const special = new Map<number, { applies: (d: Decoded) => boolean; definition: Definition }[]>()
 
-const dispatch = (number: number): Definition => (site) => {
-  const form = special.get(number)!.find(({ applies }) => applies(site.d))
-  const definition = form?.definition ?? general.get(number)
-  if (definition === undefined) site.raiseUndefined()
-  else definition(site)
-}
+const dispatch =
+  (number: number): Definition =>
+  (site) => {
+    const form = special.get(number)!.find(({ applies }) => applies(site.d))
+    const definition = form?.definition ?? general.get(number)
+    if (definition === undefined) site.raiseUndefined()
+    else definition(site)
+  }

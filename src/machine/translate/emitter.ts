@@ -1,7 +1,22 @@
 import { BOUNCE, BUDGET, GPR, RIP, TLB_ENTRY_BITS, TLB_ENTRY_SIZE, TLB_POINTER } from '../memory-map.ts'
 import { CodeBuffer } from '../wasm/code.ts'
 import { I32, I64, V, V128, VOID, W, type WasmType } from '../wasm/opcodes.ts'
-import { type Bits, binary, call, Expr, i32, i64, isLeaf, load, local, select, unary, wrap, writeExpr, writeOpcode } from './expr.ts'
+import {
+  type Bits,
+  binary,
+  call,
+  Expr,
+  i32,
+  i64,
+  isLeaf,
+  load,
+  local,
+  select,
+  unary,
+  wrap,
+  writeExpr,
+  writeOpcode,
+} from './expr.ts'
 import { FlagState } from './flag-state.ts'
 
 // Parameters and fixed locals of a region function.
@@ -257,7 +272,12 @@ export class Emitter {
   /** Wasm address of the TLB entry for a linear address. */
   private tlbEntry(linear: Expr): Expr {
     const shift = 12 - Math.log2(TLB_ENTRY_SIZE)
-    const index = binary(W.i32_and, I32, binary(W.i32_shr_u, I32, wrap(linear), i32(shift)), i32(((1 << TLB_ENTRY_BITS) - 1) * TLB_ENTRY_SIZE))
+    const index = binary(
+      W.i32_and,
+      I32,
+      binary(W.i32_shr_u, I32, wrap(linear), i32(shift)),
+      i32(((1 << TLB_ENTRY_BITS) - 1) * TLB_ENTRY_SIZE),
+    )
     return this.let(binary(W.i32_add, I32, index, local(LOCAL_TLB, I32)))
   }
   /** Whether the entry's tag (read 0, write 8) is that of the access: false also when the access crosses the page. */
@@ -370,7 +390,9 @@ export class Emitter {
     this.usesFlags = this.dirtyFlags = true
     this.setCtx64(RIP, rip)
     this.spillAll()
-    const result = this.let(new Expr(W.call, I32, this.ctx, i32(id), new Sequence(argument, i32(this.instructionInfo)), FN_CALL_OUT, 0))
+    const result = this.let(
+      new Expr(W.call, I32, this.ctx, i32(id), new Sequence(argument, i32(this.instructionInfo)), FN_CALL_OUT, 0),
+    )
     this.if(binary(W.i32_ne, I32, result, i32(CONTINUE)), () => {
       this.eval(result)
       this.code.byte(W.return)

@@ -37,12 +37,15 @@ export const i32 = (value: number): Expr => new Expr(W.i32_const, I32, null, nul
 export const i64 = (lo: number, hi: number = lo >> 31): Expr => new Expr(W.i64_const, I64, null, null, null, lo | 0, hi | 0)
 export const unary = (op: number, type: WasmType, a: Expr): Expr => new Expr(op, type, a, null, null, 0, 0)
 export const binary = (op: number, type: WasmType, a: Expr, b: Expr): Expr => new Expr(op, type, a, b, null, 0, 0)
-export const load = (op: number, type: WasmType, address: Expr, offset: number): Expr => new Expr(op, type, address, null, null, offset, 0)
+export const load = (op: number, type: WasmType, address: Expr, offset: number): Expr =>
+  new Expr(op, type, address, null, null, offset, 0)
 /** A function call; arguments at most three (a, b, c). */
-export const call = (fn: number, type: WasmType, a: Expr | null, b: Expr | null, c: Expr | null): Expr => new Expr(W.call, type, a, b, c, fn, 0)
+export const call = (fn: number, type: WasmType, a: Expr | null, b: Expr | null, c: Expr | null): Expr =>
+  new Expr(W.call, type, a, b, c, fn, 0)
 export const select = (cond: Expr, yes: Expr, no: Expr): Expr => new Expr(W.select, yes.type, yes, no, cond, 0, 0)
 /** Lane instruction (extract, replace). */
-export const lane = (op: number, type: WasmType, a: Expr, b: Expr | null, index: number): Expr => new Expr(op, type, a, b, null, index, 0)
+export const lane = (op: number, type: WasmType, a: Expr, b: Expr | null, index: number): Expr =>
+  new Expr(op, type, a, b, null, index, 0)
 /** i8x16.shuffle with 16 lane numbers packed four to a word. */
 export class Shuffle extends Expr {
   readonly lanes: readonly number[]
@@ -68,8 +71,10 @@ export const typeOf = (bits: Bits): typeof I32 | typeof I64 => (bits === 64 ? I6
 export const constant = (bits: Bits, lo: number, hi: number = lo >> 31): Expr =>
   bits === 64 ? i64(lo, hi) : i32(bits === 32 ? lo : lo & (bits === 8 ? 0xff : 0xffff))
 export const zeroOf = (bits: Bits): Expr => constant(bits, 0)
-const arithmetic = (op32: number, op64: number) => (bits: Bits, a: Expr, b: Expr): Expr =>
-  bits === 64 ? binary(op64, I64, a, b) : binary(op32, I32, a, b)
+const arithmetic =
+  (op32: number, op64: number) =>
+  (bits: Bits, a: Expr, b: Expr): Expr =>
+    bits === 64 ? binary(op64, I64, a, b) : binary(op32, I32, a, b)
 /** Brings an i32 back to its width after an operation that may have set higher bits. */
 export const truncate = (bits: Bits, e: Expr): Expr =>
   bits === 8 ? binary(W.i32_and, I32, e, i32(0xff)) : bits === 16 ? binary(W.i32_and, I32, e, i32(0xffff)) : e
@@ -84,11 +89,15 @@ export const not = (bits: Bits, a: Expr): Expr => truncate(bits, xor(bits, a, co
 export const shl = (bits: Bits, a: Expr, n: Expr): Expr => truncate(bits, arithmetic(W.i32_shl, W.i64_shl)(bits, a, n))
 export const shrU = arithmetic(W.i32_shr_u, W.i64_shr_u)
 export const shrS = (bits: Bits, a: Expr, n: Expr): Expr =>
-  bits >= 32 ? arithmetic(W.i32_shr_s, W.i64_shr_s)(bits, a, n) : truncate(bits, binary(W.i32_shr_s, I32, signExtendTo32(bits, a), n))
+  bits >= 32
+    ? arithmetic(W.i32_shr_s, W.i64_shr_s)(bits, a, n)
+    : truncate(bits, binary(W.i32_shr_s, I32, signExtendTo32(bits, a), n))
 const signExtendTo32 = (bits: Bits, a: Expr): Expr =>
   bits === 8 ? unary(W.i32_extend8_s, I32, a) : bits === 16 ? unary(W.i32_extend16_s, I32, a) : a
-const comparison = (op32: number, op64: number) => (bits: Bits, a: Expr, b: Expr): Expr =>
-  bits === 64 ? binary(op64, I32, a, b) : binary(op32, I32, a, b)
+const comparison =
+  (op32: number, op64: number) =>
+  (bits: Bits, a: Expr, b: Expr): Expr =>
+    bits === 64 ? binary(op64, I32, a, b) : binary(op32, I32, a, b)
 export const eq = comparison(W.i32_eq, W.i64_eq)
 export const ne = comparison(W.i32_ne, W.i64_ne)
 export const ltU = comparison(W.i32_lt_u, W.i64_lt_u)
@@ -103,7 +112,8 @@ export const eqz = (bits: Bits, a: Expr): Expr => unary(bits === 64 ? W.i64_eqz 
 /** Top bit of the value as i32 0 or 1. */
 export const signBit = (bits: Bits, a: Expr): Expr =>
   bits === 64 ? unary(W.i32_wrap_i64, I32, binary(W.i64_shr_u, I64, a, i64(63))) : binary(W.i32_shr_u, I32, a, i32(bits - 1))
-export const zeroExtend = (from: Bits, to: Bits, a: Expr): Expr => (to === 64 && from !== 64 ? unary(W.i64_extend_i32_u, I64, a) : a)
+export const zeroExtend = (from: Bits, to: Bits, a: Expr): Expr =>
+  to === 64 && from !== 64 ? unary(W.i64_extend_i32_u, I64, a) : a
 export const signExtend = (from: Bits, to: Bits, a: Expr): Expr => {
   if (from === to) return a
   const narrow = signExtendTo32(from, a)

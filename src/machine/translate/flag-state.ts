@@ -1,12 +1,46 @@
-import { CC_ADD, CC_DEC, CC_FLAGS, CC_INC, CC_RESULT, CC_SUB, RFLAGS_AF, RFLAGS_CF, RFLAGS_OF, RFLAGS_PF, RFLAGS_SF, RFLAGS_ZF } from '../flags.ts'
+import {
+  CC_ADD,
+  CC_DEC,
+  CC_FLAGS,
+  CC_INC,
+  CC_RESULT,
+  CC_SUB,
+  RFLAGS_AF,
+  RFLAGS_CF,
+  RFLAGS_OF,
+  RFLAGS_PF,
+  RFLAGS_SF,
+  RFLAGS_ZF,
+} from '../flags.ts'
 import { CC_A, CC_B, CC_OP, CC_RES } from '../memory-map.ts'
 import { I32, I64, W } from '../wasm/opcodes.ts'
 import type { Emitter } from './emitter.ts'
-import { FN_FLAGS, LOCAL_CC_A, LOCAL_CC_B, LOCAL_CC_OP, LOCAL_CC_RES } from './emitter.ts'
+import { FN_FLAGS, LOCAL_CC_A, LOCAL_CC_B, LOCAL_CC_OP, LOCAL_CC_RES, Sequence } from './emitter.ts'
 import {
-  and, binary, type Bits, Expr, eq, eqz, geU, gtU, i32, i64, leS, leU, low, ltS, ltU, load, local, ne, not, or, signBit, unary, zeroExtend,
+  and,
+  type Bits,
+  binary,
+  Expr,
+  eq,
+  eqz,
+  geU,
+  gtU,
+  i32,
+  i64,
+  leS,
+  leU,
+  load,
+  local,
+  low,
+  ltS,
+  ltU,
+  ne,
+  not,
+  or,
+  signBit,
+  unary,
+  zeroExtend,
 } from './expr.ts'
-import { Sequence } from './emitter.ts'
 
 const SIZE: Record<Bits, number> = { 8: 0, 16: 1, 32: 2, 64: 3 }
 
@@ -107,7 +141,15 @@ export class FlagState {
   all(): Expr {
     this.e.usesFlags = true
     if (this.known === CC_FLAGS) return unary(W.i32_wrap_i64, I32, local(LOCAL_CC_RES, I64))
-    return new Expr(W.call, I32, local(LOCAL_CC_OP, I32), local(LOCAL_CC_A, I64), new Sequence(local(LOCAL_CC_B, I64), local(LOCAL_CC_RES, I64)), FN_FLAGS, 0)
+    return new Expr(
+      W.call,
+      I32,
+      local(LOCAL_CC_OP, I32),
+      local(LOCAL_CC_A, I64),
+      new Sequence(local(LOCAL_CC_B, I64), local(LOCAL_CC_RES, I64)),
+      FN_FLAGS,
+      0,
+    )
   }
   private bit(flag: number): Expr {
     return and(32, this.all(), i32(flag))
@@ -188,7 +230,8 @@ export class FlagState {
         return this.signDiffersFromOverflow(this.e.let(this.all()))
       default: {
         if (compare) return leS(this.bits, a(), b())
-        if (this.known === CC_RESULT && this.logic) return leS(this.bits, this.operand(LOCAL_CC_RES), this.bits === 64 ? i64(0) : i32(0))
+        if (this.known === CC_RESULT && this.logic)
+          return leS(this.bits, this.operand(LOCAL_CC_RES), this.bits === 64 ? i64(0) : i32(0))
         const flags = this.e.let(this.all())
         return binary(W.i32_or, I32, this.signDiffersFromOverflow(flags), and(32, flags, i32(RFLAGS_ZF)))
       }

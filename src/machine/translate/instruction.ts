@@ -3,11 +3,9 @@ import { OpKind, Register } from '../decoder/iced-tables.ts'
 import { SEGMENT_BASE } from '../memory-map.ts'
 import { MODE_CODE_64, MODE_CODE_MASK, MODE_SSE_UD, MODE_TS, MODE_USER } from '../mode.ts'
 import { I64, W } from '../wasm/opcodes.ts'
-import { type Emitter, EXIT_JUMP } from './emitter.ts'
-import { loadInt } from './emitter.ts'
-import { add, and, binary, type Bits, constant, type Expr, gtU, i32, i64, low, or, shl, shrU, wrap, zeroExtend } from './expr.ts'
-import { storeOp } from './emitter.ts'
 import { callOutId } from './call-outs.ts'
+import { type Emitter, EXIT_JUMP, loadInt, storeOp } from './emitter.ts'
+import { add, and, type Bits, binary, constant, type Expr, gtU, i32, i64, low, or, shl, shrU, wrap, zeroExtend } from './expr.ts'
 import type { RegionCompiler } from './region.ts'
 
 /** Width in bits of a general register (iced numbering), or 0 for another register. */
@@ -95,15 +93,19 @@ export class InstructionSite {
       return i64(lo, d.memoryBase === Register.EIP ? 0 : hi)
     }
     let address: Expr | null = null
-    let bits = this.addressBits()
+    const bits = this.addressBits()
     if (d.memoryBase !== 0) address = this.addressRegister(d.memoryBase)
     if (d.memoryIndex !== 0 && !d.isVsib) {
       let index = this.addressRegister(d.memoryIndex)
       if (d.memoryScale > 1) index = binary(W.i64_shl, I64, index, i64(Math.log2(d.memoryScale)))
       address = address === null ? index : binary(W.i64_add, I64, address, index)
     }
-    if (address === null) return bits === 64 ? i64(d.displacementLo, d.displacementHi) : i64(bits === 16 ? d.displacementLo & 0xffff : d.displacementLo, 0)
-    if (d.displacementLo !== 0 || d.displacementHi !== 0) address = binary(W.i64_add, I64, address, i64(d.displacementLo, d.displacementHi))
+    if (address === null)
+      return bits === 64
+        ? i64(d.displacementLo, d.displacementHi)
+        : i64(bits === 16 ? d.displacementLo & 0xffff : d.displacementLo, 0)
+    if (d.displacementLo !== 0 || d.displacementHi !== 0)
+      address = binary(W.i64_add, I64, address, i64(d.displacementLo, d.displacementHi))
     return bits === 64 ? address : binary(W.i64_and, I64, address, i64(bits === 32 ? -1 : 0xffff, 0))
   }
 
@@ -184,16 +186,11 @@ export class InstructionSite {
   /** A 32-bit write clears the upper half; narrower writes keep the rest. */
   writeGpr(register: number, value: Expr): void {
     const n = gprNumber(register)
-    switch (gprBits(register)) {
-      case 64:
-        return this.e.setGpr(n, value)
-      case 32:
-        return this.e.setGpr(n, zeroExtend(32, 64, value))
-      case 16:
-        return this.merge(n, value, 0xffff, 0)
-      default:
-        return this.merge(n, value, 0xff, isHighByte(register) ? 8 : 0)
-    }
+    const bits = gprBits(register)
+    if (bits === 64) this.e.setGpr(n, value)
+    else if (bits === 32) this.e.setGpr(n, zeroExtend(32, 64, value))
+    else if (bits === 16) this.merge(n, value, 0xffff, 0)
+    else this.merge(n, value, 0xff, isHighByte(register) ? 8 : 0)
   }
   private merge(n: number, value: Expr, mask: number, shift: number): void {
     const wide = zeroExtend(32, 64, value)

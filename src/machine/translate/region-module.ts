@@ -3,7 +3,15 @@ import { I32, I64 } from '../wasm/opcodes.ts'
 
 /** Imports of a region module in function-index order: [name, type index]. Indices: FN_* in emitter.ts. */
 const IMPORTS: [string, number][] = [
-  ['readSlow', 1], ['writeSlow', 1], ['modifySlow', 1], ['commit', 2], ['callOut', 1], ['assist', 1], ['flags', 3], ['mulHighU', 4], ['mulHighS', 4],
+  ['readSlow', 1],
+  ['writeSlow', 1],
+  ['modifySlow', 1],
+  ['commit', 2],
+  ['callOut', 1],
+  ['assist', 1],
+  ['flags', 3],
+  ['mulHighU', 4],
+  ['mulHighS', 4],
 ]
 
 const TYPES: [number[], number[]][] = [

@@ -4,13 +4,26 @@ import { BUDGET, CC_A, CC_B, CC_OP, CC_RES, CONTEXT_TAG, GPR, RIP, TLB_POINTER }
 import { MODE_CODE_16, MODE_CODE_32, MODE_CODE_MASK } from '../mode.ts'
 import { CodeBuffer } from '../wasm/code.ts'
 import { I32, I64, W, type WasmType } from '../wasm/opcodes.ts'
+import { jumpCacheEntry } from '../wasm/runtime-module.ts'
 import { definitions } from './definitions.ts'
 import {
-  accessInfo, Emitter, EXIT_BUDGET, EXIT_FAULT, EXIT_JUMP, LOCAL_BUDGET, LOCAL_CC_A, LOCAL_CC_B, LOCAL_CC_OP, LOCAL_CC_RES,
-  LOCAL_CTX, LOCAL_ENTRY, LOCAL_GPR, LOCAL_RET, LOCAL_TLB,
+  accessInfo,
+  Emitter,
+  EXIT_BUDGET,
+  EXIT_FAULT,
+  EXIT_JUMP,
+  LOCAL_BUDGET,
+  LOCAL_CC_A,
+  LOCAL_CC_B,
+  LOCAL_CC_OP,
+  LOCAL_CC_RES,
+  LOCAL_CTX,
+  LOCAL_ENTRY,
+  LOCAL_GPR,
+  LOCAL_RET,
+  LOCAL_TLB,
 } from './emitter.ts'
 import { binary, type Expr, i32, load, local, writeExpr } from './expr.ts'
-import { jumpCacheEntry } from '../wasm/runtime-module.ts'
 import { InstructionSite } from './instruction.ts'
 import { regionModule } from './region-module.ts'
 
@@ -265,7 +278,8 @@ export class RegionCompiler {
     const e = this.e
     const target = this.blockAt.get(taken)
     if (target !== undefined && target.index > this.current.index) e.brIf(this.labels[target.index], condition)
-    else if (target !== undefined && target.index === this.current.index && this.selfLabel !== 0) e.brIf(this.selfLabel, condition)
+    else if (target !== undefined && target.index === this.current.index && this.selfLabel !== 0)
+      e.brIf(this.selfLabel, condition)
     else {
       e.if(condition, () => {
         if (target === undefined) e.exit(EXIT_JUMP, this.site.ripAt(taken))
@@ -287,7 +301,8 @@ export class RegionCompiler {
     const e = this.e
     const entry = e.let(jumpCacheEntry(rip))
     const hit = binary(
-      W.i32_and, I32,
+      W.i32_and,
+      I32,
       binary(W.i64_eq, I32, load(W.i64_load, I64, entry, 0), rip),
       binary(W.i32_eq, I32, load(W.i32_load, I32, entry, 8), e.ctx32(CONTEXT_TAG)),
     )
@@ -333,7 +348,12 @@ export class RegionCompiler {
 }
 
 function writeLocals(out: CodeBuffer, temporaries: readonly WasmType[]): void {
-  const fixed: [number, WasmType][] = [[16, I64], [1, I32], [3, I64], [3, I32]]
+  const fixed: [number, WasmType][] = [
+    [16, I64],
+    [1, I32],
+    [3, I64],
+    [3, I32],
+  ]
   out.u32(fixed.length + temporaries.length)
   for (const [count, type] of fixed) {
     out.u32(count)

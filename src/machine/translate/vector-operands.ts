@@ -175,7 +175,10 @@ export class VectorInstruction {
   write(op: number, elementBits: Bits, result: (chunk: number) => Expr, bytes = this.bytes): void {
     const register = this.register(op)
     const at = registerOffset(register)
-    if (isMmx(register)) return this.writeMmx(at, result(0))
+    if (isMmx(register)) {
+      this.writeMmx(at, result(0))
+      return
+    }
     const mask = this.isEvex ? this.mask(elementBits, (bytes * 8) / elementBits) : null
     for (let c = 0; c < bytes >> 4; c++) {
       const value = result(c)
@@ -225,11 +228,13 @@ export class VectorInstruction {
   }
   storeWhole(linear: Expr, chunks: readonly Expr[], bytes: number): void {
     const e = this.e
-    if (bytes === 16) return e.storeMemory(linear, 16, V.store, chunks[0])
-    if (bytes < 16) return e.storeInt(linear, (bytes * 8) as Bits, extractLane((bytes * 8) as Bits, chunks[0], 0))
-    const pointer = e.modifyPointer(linear, bytes)
-    for (let c = 0; c < bytes >> 4; c++) e.store(V.store, pointer, c * 16, chunks[c])
-    e.commit(pointer)
+    if (bytes === 16) e.storeMemory(linear, 16, V.store, chunks[0])
+    else if (bytes < 16) e.storeInt(linear, (bytes * 8) as Bits, extractLane((bytes * 8) as Bits, chunks[0], 0))
+    else {
+      const pointer = e.modifyPointer(linear, bytes)
+      for (let c = 0; c < bytes >> 4; c++) e.store(V.store, pointer, c * 16, chunks[c])
+      e.commit(pointer)
+    }
   }
 
   // ---- opmask and general registers as destinations ----

@@ -47,7 +47,10 @@ export class CodeBuffer {
 
   /** Signed LEB128 of the 64-bit value hi:lo. */
   s64(lo: number, hi: number): void {
-    if (hi === lo >> 31) return this.s32(lo)
+    if (hi === lo >> 31) {
+      this.s32(lo)
+      return
+    }
     this.reserve(10)
     let l = lo | 0
     let h = hi | 0

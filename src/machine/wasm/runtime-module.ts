@@ -14,47 +14,65 @@ const MISS = 5
 export function runtimeModule(tableSize: number): Uint8Array {
   const out = new CodeBuffer(4096)
   for (const b of [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]) out.byte(b)
-  out.section(1, contents((s) => {
-    s.u32(4)
-    functionType(s, [I32, I32, I32], [I32])
-    functionType(s, [I32, I32], [I32])
-    functionType(s, [I32, I64, I64, I64], [I32])
-    functionType(s, [I64, I64], [I64])
-  }))
-  out.section(2, contents((s) => {
-    s.u32(1)
-    s.name('m')
-    s.name('memory')
-    s.byte(2)
-    s.byte(0)
-    s.u32(1)
-  }))
-  out.section(3, contents((s) => {
-    s.u32(4)
-    for (const type of [1, 2, 3, 3]) s.u32(type)
-  }))
-  out.section(4, contents((s) => {
-    s.u32(1)
-    s.byte(0x70)
-    s.byte(1)
-    s.u32(tableSize)
-    s.u32(tableSize)
-  }))
-  out.section(7, contents((s) => {
-    s.u32(5)
-    exported(s, 'table', 1, 0)
-    exported(s, 'run', 0, 0)
-    exported(s, 'flags', 0, 1)
-    exported(s, 'mulHighU', 0, 2)
-    exported(s, 'mulHighS', 0, 3)
-  }))
-  out.section(10, contents((s) => {
-    s.u32(4)
-    for (const body of [runBody(), flagsBody(), mulHighBody(false), mulHighBody(true)]) {
-      s.u32(body.length)
-      s.append(body.view())
-    }
-  }))
+  out.section(
+    1,
+    contents((s) => {
+      s.u32(4)
+      functionType(s, [I32, I32, I32], [I32])
+      functionType(s, [I32, I32], [I32])
+      functionType(s, [I32, I64, I64, I64], [I32])
+      functionType(s, [I64, I64], [I64])
+    }),
+  )
+  out.section(
+    2,
+    contents((s) => {
+      s.u32(1)
+      s.name('m')
+      s.name('memory')
+      s.byte(2)
+      s.byte(0)
+      s.u32(1)
+    }),
+  )
+  out.section(
+    3,
+    contents((s) => {
+      s.u32(4)
+      for (const type of [1, 2, 3, 3]) s.u32(type)
+    }),
+  )
+  out.section(
+    4,
+    contents((s) => {
+      s.u32(1)
+      s.byte(0x70)
+      s.byte(1)
+      s.u32(tableSize)
+      s.u32(tableSize)
+    }),
+  )
+  out.section(
+    7,
+    contents((s) => {
+      s.u32(5)
+      exported(s, 'table', 1, 0)
+      exported(s, 'run', 0, 0)
+      exported(s, 'flags', 0, 1)
+      exported(s, 'mulHighU', 0, 2)
+      exported(s, 'mulHighS', 0, 3)
+    }),
+  )
+  out.section(
+    10,
+    contents((s) => {
+      s.u32(4)
+      for (const body of [runBody(), flagsBody(), mulHighBody(false), mulHighBody(true)]) {
+        s.u32(body.length)
+        s.append(body.view())
+      }
+    }),
+  )
   return out.view()
 }
 
@@ -85,7 +103,11 @@ const set = (s: CodeBuffer, index: number, e: Expr) => {
 function runBody(): CodeBuffer {
   const s = new CodeBuffer(256)
   s.u32(3)
-  for (const [count, type] of [[1, I64], [2, I32], [1, I32]]) {
+  for (const [count, type] of [
+    [1, I64],
+    [2, I32],
+    [1, I32],
+  ]) {
     s.u32(count)
     s.byte(type)
   }
@@ -100,7 +122,8 @@ function runBody(): CodeBuffer {
   set(s, 3, jumpCacheEntry(rip))
   // miss unless entry.rip == rip and entry.tag == ctx.tag
   const hit = binary(
-    W.i32_and, I32,
+    W.i32_and,
+    I32,
     binary(W.i64_eq, I32, load(W.i64_load, I64, entry, 0), rip),
     binary(W.i32_eq, I32, load(W.i32_load, I32, entry, 8), load(W.i32_load, I32, ctx, CONTEXT_TAG)),
   )

@@ -1,8 +1,8 @@
 import { parseCpuSpec } from '../../../src/isa/cpu-grammar.ts'
 import { HOST_EXIT_BUDGET } from '../../../src/machine/exits.ts'
+import { MXCSR, TILECFG, TILEDATA } from '../../../src/machine/memory-map.ts'
 import { BareHost } from '../bare-host.ts'
 import { type AmxBackend, MEM, MEM_SIZE, type Outcome, SCRATCH, SCRATCH_SIZE } from './replay.ts'
-import { MXCSR, TILECFG, TILEDATA } from '../../../src/machine/memory-map.ts'
 
 const CODE = 0x40_0000
 const CODE_PAGES = 256
@@ -16,7 +16,11 @@ export class EngineBackend implements AmxBackend {
   private nextCode = CODE
 
   constructor() {
-    this.host = new BareHost({ model: parseCpuSpec('SapphireRapids-bochs,+amx-fp16,+amx-complex'), physicalBytes: 32 << 20, engine: { regionLimit: 1 } })
+    this.host = new BareHost({
+      model: parseCpuSpec('SapphireRapids-bochs,+amx-fp16,+amx-complex'),
+      physicalBytes: 32 << 20,
+      engine: { regionLimit: 1 },
+    })
     this.host.map(CODE, PHYSICAL.code, CODE_PAGES)
     this.host.map(Number(SCRATCH), PHYSICAL.scratch, SCRATCH_SIZE / 4096)
     this.reset()
@@ -41,7 +45,11 @@ export class EngineBackend implements AmxBackend {
     return this.host.read(this.physical(address), length)
   }
   protect(address: bigint, access: 'rw' | 'ro' | 'none'): void {
-    this.host.map(Number(address), this.physical(address), 1, { write: access === 'rw', user: access !== 'none', present: access !== 'none' })
+    this.host.map(Number(address), this.physical(address), 1, {
+      write: access === 'rw',
+      user: access !== 'none',
+      present: access !== 'none',
+    })
   }
 
   /** Each distinct instruction has a place of its own, so that it is compiled once. */
@@ -83,4 +91,3 @@ export class EngineBackend implements AmxBackend {
     return u8.slice(at, at + 8192)
   }
 }
-

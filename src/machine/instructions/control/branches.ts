@@ -1,11 +1,11 @@
-import { REG } from '../../execution-context.ts'
-import { I64, W } from '../../wasm/opcodes.ts'
-import { define } from '../../translate/definitions.ts'
-import { and, binary, type Bits, constant, type Expr, eqz, i64, low, ne, sub, zeroExtend, zeroOf } from '../../translate/expr.ts'
-import type { InstructionSite } from '../../translate/instruction.ts'
 import { Register } from '../../decoder/iced-tables.ts'
+import { REG } from '../../execution-context.ts'
 import { SPILL } from '../../memory-map.ts'
 import { MODE_STACK_32 } from '../../mode.ts'
+import { define } from '../../translate/definitions.ts'
+import { and, type Bits, binary, constant, type Expr, eqz, i64, low, ne, sub, zeroExtend, zeroOf } from '../../translate/expr.ts'
+import type { InstructionSite } from '../../translate/instruction.ts'
+import { I64, W } from '../../wasm/opcodes.ts'
 
 /** Jumps, calls, returns and loops within a code segment. SDM Vol. 2 "Jcc", "JMP", "CALL", "RET", "LOOP". */
 
@@ -79,10 +79,12 @@ define('RET', (s) => {
 
 const isNearBranch = (s: InstructionSite): boolean => s.d.opKind[0] >= 1 && s.d.opKind[0] <= 3
 /** Far pointers: an immediate, or a memory operand of 4, 6 or 10 bytes. */
-const isFar = (s: InstructionSite): boolean => s.d.opKind[0] === 4 || s.d.opKind[0] === 5 || (s.isMemory(0) && [6, 10].includes(s.d.memoryBytes))
+const isFar = (s: InstructionSite): boolean =>
+  s.d.opKind[0] === 4 || s.d.opKind[0] === 5 || (s.isMemory(0) && [6, 10].includes(s.d.memoryBytes))
 
 /** Operand size of a far return: from the decoder's code, which iced orders 16, 32, 64. */
-const farOperandBits = (s: InstructionSite): number => (s.d.operandBits === 0 ? s.codeBits === 64 ? 32 : s.codeBits : s.d.operandBits)
+const farOperandBits = (s: InstructionSite): number =>
+  s.d.operandBits === 0 ? (s.codeBits === 64 ? 32 : s.codeBits) : s.d.operandBits
 
 /** Far JMP and CALL: offset to SPILL, selector to SPILL + 8. */
 function farBranch(s: InstructionSite, isCall: boolean): void {
@@ -111,13 +113,21 @@ function jumpTo(s: InstructionSite, rip: Expr): void {
 function counter(s: InstructionSite, bits: Bits): Expr {
   return s.e.let(low(64, bits, s.e.gprNow(REG.RCX)))
 }
-for (const [name, bits] of [['JCXZ', 16], ['JECXZ', 32], ['JRCXZ', 64]] as const) {
+for (const [name, bits] of [
+  ['JCXZ', 16],
+  ['JECXZ', 32],
+  ['JRCXZ', 64],
+] as const) {
   define(name, (s) => {
     const next = s.d.offset + s.d.length
     s.region.branchIf(eqz(bits, counter(s, bits)), next + s.d.branchDisplacement, next)
   })
 }
-for (const [name, zf] of [['LOOP', -1], ['LOOPE', 1], ['LOOPNE', 0]] as const) {
+for (const [name, zf] of [
+  ['LOOP', -1],
+  ['LOOPE', 1],
+  ['LOOPNE', 0],
+] as const) {
   define(name, (s) => {
     const bits: Bits = s.is64 ? 64 : (s.codeBits as Bits)
     const count = s.e.let(sub(bits, counter(s, bits), constant(bits, 1)))
@@ -146,4 +156,3 @@ define('RETF', (s) => {
   const released = s.d.opCount > 0 ? s.d.immediateLo & 0xffff : 0
   s.callOutAndJump('far-return', constant(32, farOperandBits(s) | (released << 8)))
 })
-

@@ -1,5 +1,5 @@
-import { Register } from '../../decoder/iced-tables.ts'
 import { TILE_DOT, type TileDot } from '../../amx/amx-unit.ts'
+import { Register } from '../../decoder/iced-tables.ts'
 import { BOUNCE, SPILL } from '../../memory-map.ts'
 import { MODE_AMX_UD, MODE_CODE_64, MODE_CODE_MASK } from '../../mode.ts'
 import type { Processor } from '../../processor.ts'
@@ -72,7 +72,8 @@ const moveTile = (store: boolean) => (s: InstructionSite) => {
   if (!requireAmx(s)) return
   const { memoryIndex, memoryScale } = s.d
   s.e.setCtx64(SPILL, s.rowAddress())
-  const index = memoryIndex === 0 ? i64(0) : binary(W.i64_shl, I64, s.e.gprNow(gprNumber(memoryIndex)), i64(Math.log2(memoryScale)))
+  const index =
+    memoryIndex === 0 ? i64(0) : binary(W.i64_shl, I64, s.e.gprNow(gprNumber(memoryIndex)), i64(Math.log2(memoryScale)))
   s.e.setCtx64(SPILL + 8, index)
   s.callOut('tile-move', i32(tile(s, store ? 1 : 0) | (store ? 0x100 : 0)))
 }

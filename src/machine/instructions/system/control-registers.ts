@@ -2,13 +2,13 @@ import { X86_CR4_PCIDE } from '../../../isa/control-registers.ts'
 import { OpKind, Register } from '../../decoder/iced-tables.ts'
 import { CTL, type ExecutionContext } from '../../execution-context.ts'
 import { EXIT_REASON_CR_ACCESS, EXIT_REASON_DR_ACCESS } from '../../exits.ts'
+import { SPILL } from '../../memory-map.ts'
 import type { Processor } from '../../processor.ts'
 import { registerCallOut } from '../../translate/call-outs.ts'
 import { define } from '../../translate/definitions.ts'
 import { CONTINUE, EXIT_FAULT_EXACT } from '../../translate/emitter.ts'
 import { i32 } from '../../translate/expr.ts'
 import { gprNumber, type InstructionSite } from '../../translate/instruction.ts'
-import { SPILL } from '../../memory-map.ts'
 import { generalProtection, resync, undefinedOpcode } from './outcome.ts'
 
 /**
@@ -115,7 +115,8 @@ registerCallOut('mov-dr', (p, ctx, argument, info) => {
 
 const isCr = (register: number): boolean => register >= Register.CR0 && register <= Register.CR15
 const isDr = (register: number): boolean => register >= Register.DR0 && register <= Register.DR15
-const bothRegisters = (d: { opKind: readonly number[] }): boolean => d.opKind[0] === OpKind.Register && d.opKind[1] === OpKind.Register
+const bothRegisters = (d: { opKind: readonly number[] }): boolean =>
+  d.opKind[0] === OpKind.Register && d.opKind[1] === OpKind.Register
 
 const moveCr = (s: InstructionSite) => {
   const [to, from] = s.d.opRegister
@@ -136,4 +137,3 @@ define('LMSW', (s) => {
   s.e.setCtx32(SPILL, s.isMemory(0) ? s.e.loadInt(s.memoryAddress(), 16) : s.readGpr(Register.AX + gprNumber(s.d.opRegister[0])))
   s.callOut('lmsw')
 })
-

@@ -33,4 +33,3 @@ registerCallOut('software-interrupt', (p, ctx, vector, info) => {
   const reason = p.deliverSoftware(vector, INTR_TYPE_SOFT_INTR)
   return reason < 0 ? EXIT_JUMP : p.vmExit(reason)
 })
-

@@ -1,5 +1,5 @@
+import { ATTR_CODE, ATTR_CONFORMING, ATTR_DB, ATTR_L, ATTR_P, ATTR_S, ATTR_UNUSABLE } from '../../descriptors.ts'
 import { CTL, type ExecutionContext, REG } from '../../execution-context.ts'
-import { ATTR_CODE, ATTR_CONFORMING, ATTR_L, ATTR_DB, ATTR_P, ATTR_S, ATTR_UNUSABLE } from '../../descriptors.ts'
 import { MODE, SCRATCH_BASE, SEGMENT, SPILL } from '../../memory-map.ts'
 import { MODE_CODE_64, MODE_CODE_MASK } from '../../mode.ts'
 import type { Processor } from '../../processor.ts'
@@ -42,12 +42,15 @@ function checkReturnCode(p: Processor, ctx: ExecutionContext, selector: number):
   const { attributes } = reader.d
   const dpl = (attributes >> 5) & 3
   const rpl = selector & 3
-  if ((attributes & (ATTR_S | ATTR_CODE)) !== (ATTR_S | ATTR_CODE)) return reader.fail(13, selector & 0xfffc, 'return to a selector that is not code')
+  if ((attributes & (ATTR_S | ATTR_CODE)) !== (ATTR_S | ATTR_CODE))
+    return reader.fail(13, selector & 0xfffc, 'return to a selector that is not code')
   if (rpl < ctx.cpl) return reader.fail(13, selector & 0xfffc, 'return to a higher privilege')
-  if (attributes & ATTR_CONFORMING ? dpl > rpl : dpl !== rpl) return reader.fail(13, selector & 0xfffc, 'DPL of the return segment')
+  if (attributes & ATTR_CONFORMING ? dpl > rpl : dpl !== rpl)
+    return reader.fail(13, selector & 0xfffc, 'DPL of the return segment')
   if ((attributes & ATTR_P) === 0) return reader.fail(11, selector & 0xfffc, 'return segment not present')
   const long = (ctx.ctlLo(CTL.EFER) & EFER_LMA) !== 0
-  if (long && (attributes & (ATTR_L | ATTR_DB)) === (ATTR_L | ATTR_DB)) return reader.fail(13, selector & 0xfffc, 'L and D both set')
+  if (long && (attributes & (ATTR_L | ATTR_DB)) === (ATTR_L | ATTR_DB))
+    return reader.fail(13, selector & 0xfffc, 'L and D both set')
   return true
 }
 
@@ -102,8 +105,10 @@ function loadReturnStack(p: Processor, ctx: ExecutionContext, selector: number, 
   if (!reader.inTable(ctx, selector)) return reader.fail(13, selector & 0xfffc, 'selector outside its table')
   if (!reader.read(ctx, selector)) return false
   const { attributes, limit, baseLo } = reader.d
-  if ((selector & 3) !== cpl || ((attributes >> 5) & 3) !== cpl) return reader.fail(13, selector & 0xfffc, 'SS: RPL or DPL of the return')
-  if ((attributes & (ATTR_S | ATTR_CODE | 2)) !== (ATTR_S | 2)) return reader.fail(13, selector & 0xfffc, 'SS needs writable data')
+  if ((selector & 3) !== cpl || ((attributes >> 5) & 3) !== cpl)
+    return reader.fail(13, selector & 0xfffc, 'SS: RPL or DPL of the return')
+  if ((attributes & (ATTR_S | ATTR_CODE | 2)) !== (ATTR_S | 2))
+    return reader.fail(13, selector & 0xfffc, 'SS needs writable data')
   if ((attributes & ATTR_P) === 0) return reader.fail(12, selector & 0xfffc, 'stack segment not present')
   ctx.setSegment(SEGMENT.SS, selector, attributes | 1, limit, baseLo, 0)
   Object.assign(reader.d, saved)
@@ -188,9 +193,11 @@ registerCallOut('far-branch', (p, ctx, argument, info) => {
     if (!reader.inTable(ctx, selector)) return generalProtection(p, 'selector outside its table', selector & 0xfffc)
     if (!reader.read(ctx, selector)) return EXIT_FAULT_EXACT
     d = { ...reader.d }
-    if ((d.attributes & (ATTR_S | ATTR_CODE)) !== (ATTR_S | ATTR_CODE)) return generalProtection(p, 'far branch through a gate or to data is not modelled', selector & 0xfffc)
+    if ((d.attributes & (ATTR_S | ATTR_CODE)) !== (ATTR_S | ATTR_CODE))
+      return generalProtection(p, 'far branch through a gate or to data is not modelled', selector & 0xfffc)
     const dpl = (d.attributes >> 5) & 3
-    if (d.attributes & ATTR_CONFORMING ? dpl > ctx.cpl : dpl !== ctx.cpl || (selector & 3) > ctx.cpl) return generalProtection(p, 'far branch: privilege', selector & 0xfffc)
+    if (d.attributes & ATTR_CONFORMING ? dpl > ctx.cpl : dpl !== ctx.cpl || (selector & 3) > ctx.cpl)
+      return generalProtection(p, 'far branch: privilege', selector & 0xfffc)
     if ((d.attributes & ATTR_P) === 0) {
       p.raise(11, selector & 0xfffc, 'code segment not present')
       return EXIT_FAULT_EXACT

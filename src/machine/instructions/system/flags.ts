@@ -75,4 +75,3 @@ const popFlags = (bits: Bits) => (s: InstructionSite) => {
 define('POPF', popFlags(16))
 define('POPFD', popFlags(32))
 define('POPFQ', popFlags(64))
-

@@ -9,9 +9,23 @@ import { generalProtection, resync } from './outcome.ts'
 
 /** MSRs that are 64-bit slots of the execution context, by index. */
 const CONTEXT_MSRS = new Map<number, number>([
-  [0xc0000080, CTL.EFER], [0xc0000081, CTL.STAR], [0xc0000082, CTL.LSTAR], [0xc0000083, CTL.CSTAR], [0xc0000084, CTL.FMASK],
-  [0xc0000102, CTL.KERNEL_GS_BASE], [0xc0000103, CTL.TSC_AUX], [0x174, CTL.SYSENTER_CS], [0x175, CTL.SYSENTER_ESP], [0x176, CTL.SYSENTER_EIP],
-  [0x277, CTL.PAT], [0x6a0, CTL.U_CET], [0x6a2, CTL.S_CET], [0x6a4, CTL.PL0_SSP], [0x6a5, CTL.PL1_SSP], [0x6a6, CTL.PL2_SSP], [0x6a7, CTL.PL3_SSP],
+  [0xc0000080, CTL.EFER],
+  [0xc0000081, CTL.STAR],
+  [0xc0000082, CTL.LSTAR],
+  [0xc0000083, CTL.CSTAR],
+  [0xc0000084, CTL.FMASK],
+  [0xc0000102, CTL.KERNEL_GS_BASE],
+  [0xc0000103, CTL.TSC_AUX],
+  [0x174, CTL.SYSENTER_CS],
+  [0x175, CTL.SYSENTER_ESP],
+  [0x176, CTL.SYSENTER_EIP],
+  [0x277, CTL.PAT],
+  [0x6a0, CTL.U_CET],
+  [0x6a2, CTL.S_CET],
+  [0x6a4, CTL.PL0_SSP],
+  [0x6a5, CTL.PL1_SSP],
+  [0x6a6, CTL.PL2_SSP],
+  [0x6a7, CTL.PL3_SSP],
   [0x6a8, CTL.INT_SSP_TAB],
 ])
 const MSR_FS_BASE = 0xc0000100
@@ -32,7 +46,7 @@ function slotOffset(index: number): number {
 registerCallOut('rdmsr', (p, ctx) => {
   if (ctx.cpl !== 0) return generalProtection(p, 'RDMSR at CPL above 0')
   const index = ctx.lo(REG.RCX) >>> 0
-  if (p.vmcs !== null && p.vmcs.controls.msrReadExits(index)) return p.vmExit(EXIT_REASON_MSR_READ)
+  if (p.vmcs?.controls.msrReadExits(index)) return p.vmExit(EXIT_REASON_MSR_READ)
   const at = slotOffset(index)
   if (at >= 0) {
     const w = (ctx.base + at) >> 2
@@ -46,10 +60,11 @@ registerCallOut('rdmsr', (p, ctx) => {
 registerCallOut('wrmsr', (p, ctx, _argument, info) => {
   if (ctx.cpl !== 0) return generalProtection(p, 'WRMSR at CPL above 0')
   const index = ctx.lo(REG.RCX) >>> 0
-  if (p.vmcs !== null && p.vmcs.controls.msrWriteExits(index)) return p.vmExit(EXIT_REASON_MSR_WRITE)
+  if (p.vmcs?.controls.msrWriteExits(index)) return p.vmExit(EXIT_REASON_MSR_WRITE)
   const lo = ctx.lo(REG.RAX)
   const hi = ctx.lo(REG.RDX)
-  if (CANONICAL.has(index) && hi !== (hi << 16) >> 16) return generalProtection(p, `WRMSR ${index.toString(16)}: the value is not canonical`)
+  if (CANONICAL.has(index) && hi !== (hi << 16) >> 16)
+    return generalProtection(p, `WRMSR ${index.toString(16)}: the value is not canonical`)
   const at = slotOffset(index)
   if (at >= 0) {
     const w = (ctx.base + at) >> 2
@@ -62,7 +77,8 @@ registerCallOut('wrmsr', (p, ctx, _argument, info) => {
 })
 
 function writeXfd(p: Processor, ctx: ExecutionContext, index: number, lo: number, hi: number, info: number): number {
-  if (hi !== 0 || (lo & ~p.machine.model.xstate.xfdMask) !== 0) return generalProtection(p, 'WRMSR IA32_XFD: a bit is not supported')
+  if (hi !== 0 || (lo & ~p.machine.model.xstate.xfdMask) !== 0)
+    return generalProtection(p, 'WRMSR IA32_XFD: a bit is not supported')
   p.setRegisterFile32(index === MSR_IA32_XFD ? XFD : XFD_ERR, lo)
   return resync(ctx, info)
 }

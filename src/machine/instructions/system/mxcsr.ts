@@ -1,9 +1,9 @@
 import { MXCSR, SPILL } from '../../memory-map.ts'
 import { registerCallOut } from '../../translate/call-outs.ts'
 import { define } from '../../translate/definitions.ts'
-import { I32, W } from '../../wasm/opcodes.ts'
 import { load } from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
+import { I32, W } from '../../wasm/opcodes.ts'
 
 /** LDMXCSR: the new value is at SPILL. An assist: a reserved bit is #GP(0). */
 registerCallOut('ldmxcsr', (p, ctx) => {

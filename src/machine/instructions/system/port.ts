@@ -12,14 +12,16 @@ import { generalProtection } from './outcome.ts'
 registerCallOut('port', (p, ctx, argument) => {
   const port = argument >> 8 < 0 ? ctx.lo(REG.RDX) & 0xffff : argument >> 8
   const size = argument & 7
-  if (!mayUsePort(p, ctx, port, size)) return generalProtection(p, `port ${port.toString(16)}h: CPL is above IOPL and the I/O permission bitmap forbids it`)
+  if (!mayUsePort(p, ctx, port, size))
+    return generalProtection(p, `port ${port.toString(16)}h: CPL is above IOPL and the I/O permission bitmap forbids it`)
   return exitForPort(p, port, size, (argument & 8) !== 0, false, false)
 })
 /** INS and OUTS; argument as in integer/string.ts. The hypervisor does the transfer. */
 registerCallOut('port-string', (p, ctx, argument) => {
   const port = ctx.lo(REG.RDX) & 0xffff
   const size = argument & 7
-  if (!mayUsePort(p, ctx, port, size)) return generalProtection(p, `port ${port.toString(16)}h: CPL is above IOPL and the I/O permission bitmap forbids it`)
+  if (!mayUsePort(p, ctx, port, size))
+    return generalProtection(p, `port ${port.toString(16)}h: CPL is above IOPL and the I/O permission bitmap forbids it`)
   if (p.vmcs !== null) p.vmcs.exitQualification = argument
   return exitForPort(p, port, size, (argument & 16) !== 0, true, (argument & 8) !== 0)
 })

@@ -1,9 +1,10 @@
 import { Register } from '../../decoder/iced-tables.ts'
-import { CTL, type ExecutionContext, REG } from '../../execution-context.ts'
 import { ATTR_S } from '../../descriptors.ts'
+import { CTL, type ExecutionContext, REG } from '../../execution-context.ts'
 import { RFLAGS_ZF } from '../../flags.ts'
 import { MODE, SEGMENT, SEGMENT_BASE, SPILL } from '../../memory-map.ts'
 import { MODE_CODE_64, MODE_CODE_MASK } from '../../mode.ts'
+import type { Processor } from '../../processor.ts'
 import { registerCallOut } from '../../translate/call-outs.ts'
 import { define } from '../../translate/definitions.ts'
 import { CONTINUE, EXIT_FAULT_EXACT } from '../../translate/emitter.ts'
@@ -11,7 +12,6 @@ import { i32, low, zeroExtend } from '../../translate/expr.ts'
 import { gprNumber } from '../../translate/instruction.ts'
 import { isSegmentRegister } from '../integer/move.ts'
 import { generalProtection, resync, undefinedOpcode } from './outcome.ts'
-import type { Processor } from '../../processor.ts'
 
 const X86_CR4_FSGSBASE = 1 << 16
 const CR0_PE = 1
@@ -49,7 +49,10 @@ registerCallOut('pop-segment', (p, ctx, argument, info) => {
 define(
   'MOV',
   (s) => {
-    s.e.setCtx32(SPILL, s.isMemory(1) ? s.e.loadInt(s.memoryAddress(), 16) : s.readGpr(Register.AX + gprNumber(s.d.opRegister[1])))
+    s.e.setCtx32(
+      SPILL,
+      s.isMemory(1) ? s.e.loadInt(s.memoryAddress(), 16) : s.readGpr(Register.AX + gprNumber(s.d.opRegister[1])),
+    )
     s.callOut('mov-segment', i32(s.d.opRegister[0] - Register.ES))
   },
   (d) => d.opKind[0] === 0 && isSegmentRegister(d.opRegister[0]),
@@ -73,7 +76,10 @@ registerCallOut('write-base', (p, ctx, seg) => {
   ctx.setSegmentBase(seg, ctx.mem.i32[w], hi)
   return 0
 })
-for (const [name, seg] of [['FS', SEGMENT.FS], ['GS', SEGMENT.GS]] as const) {
+for (const [name, seg] of [
+  ['FS', SEGMENT.FS],
+  ['GS', SEGMENT.GS],
+] as const) {
   define(`RD${name}BASE`, (s) => {
     s.assist('check-fsgsbase')
     const base = s.e.let(s.e.ctx64(SEGMENT_BASE + seg * 8))
@@ -122,7 +128,8 @@ function visible(ctx: ExecutionContext, attributes: number, selector: number, ki
   const type = attributes & 15
   const dpl = (attributes >> 5) & 3
   const privileged = Math.max(ctx.cpl, selector & 3) <= dpl
-  if ((attributes & ATTR_S) === 0) return kind < 2 && privileged && (LSL_SYSTEM.has(type) || (kind === 0 && (type === 4 || type === 12)))
+  if ((attributes & ATTR_S) === 0)
+    return kind < 2 && privileged && (LSL_SYSTEM.has(type) || (kind === 0 && (type === 4 || type === 12)))
   const code = (type & 8) !== 0
   const conforming = code && (type & 4) !== 0
   if (!conforming && !privileged) return false
@@ -133,7 +140,10 @@ function visible(ctx: ExecutionContext, attributes: number, selector: number, ki
 ;(['LAR', 'LSL', 'VERR', 'VERW'] as const).forEach((name, kind) => {
   define(name, (s) => {
     const op = kind < 2 ? 1 : 0
-    s.e.setCtx32(SPILL, s.isMemory(op) ? s.e.loadInt(s.memoryAddress(), 16) : s.readGpr(Register.AX + gprNumber(s.d.opRegister[op])))
+    s.e.setCtx32(
+      SPILL,
+      s.isMemory(op) ? s.e.loadInt(s.memoryAddress(), 16) : s.readGpr(Register.AX + gprNumber(s.d.opRegister[op])),
+    )
     const destination = kind < 2 ? (gprNumber(s.d.opRegister[0]) << 8) | (s.bitsOf(0) << 16) : 0
     s.callOut('check-selector', i32(kind | destination))
   })

@@ -7,8 +7,8 @@ import { define } from '../../translate/definitions.ts'
 import { CONTINUE, EXIT_FAULT_EXACT } from '../../translate/emitter.ts'
 import { and, type Expr, i32, load, low, zeroExtend } from '../../translate/expr.ts'
 import { gprNumber, type InstructionSite } from '../../translate/instruction.ts'
-import { generalProtection, resync } from './outcome.ts'
 import { I32, W } from '../../wasm/opcodes.ts'
+import { generalProtection, resync } from './outcome.ts'
 
 /** Descriptor-table registers: LGDT, LIDT, SGDT, SIDT, LLDT, LTR, SLDT, STR. */
 
@@ -37,7 +37,10 @@ registerCallOut('store-table', (p, ctx, slot) => {
   ctx.mem.view.setInt32(at + 6, ctx.ctlHi(slot), true)
   return p.machine.slow.writeLinear(ctx.mem.i32[w], ctx.mem.i32[w + 1], at, in64(ctx) ? 10 : 6) ? CONTINUE : EXIT_FAULT_EXACT
 })
-for (const [name, slot] of [['GDT', CTL.GDTR_BASE], ['IDT', CTL.IDTR_BASE]] as const) {
+for (const [name, slot] of [
+  ['GDT', CTL.GDTR_BASE],
+  ['IDT', CTL.IDTR_BASE],
+] as const) {
   define(`L${name}`, (s) => {
     s.e.setCtx64(SPILL, s.memoryAddress())
     s.callOut('load-table', i32(slot))
@@ -59,7 +62,8 @@ registerCallOut('load-system-segment', (p, ctx, seg, info) => {
   }
   const reader = p.descriptors
   const wide = (ctx.ctlLo(CTL.EFER) & 0x400) !== 0
-  if ((selector & 4) !== 0 || !reader.inTable(ctx, selector, wide ? 16 : 8)) return generalProtection(p, 'selector outside the GDT', selector & 0xfffc)
+  if ((selector & 4) !== 0 || !reader.inTable(ctx, selector, wide ? 16 : 8))
+    return generalProtection(p, 'selector outside the GDT', selector & 0xfffc)
   if (!reader.read(ctx, selector)) return EXIT_FAULT_EXACT
   const type = reader.d.attributes & 0x1f
   const wanted = seg === SEGMENT.LDTR ? type === 2 : type === 9 || (type === 1 && !wide)
@@ -82,7 +86,10 @@ registerCallOut('check-umip', (p, ctx) => {
 })
 const selectorOperand = (s: InstructionSite) =>
   s.isMemory(0) ? s.e.loadInt(s.memoryAddress(), 16) : s.readGpr(Register.AX + gprNumber(s.d.opRegister[0]))
-for (const [load_, store, seg] of [['LLDT', 'SLDT', SEGMENT.LDTR], ['LTR', 'STR', SEGMENT.TR]] as const) {
+for (const [load_, store, seg] of [
+  ['LLDT', 'SLDT', SEGMENT.LDTR],
+  ['LTR', 'STR', SEGMENT.TR],
+] as const) {
   define(load_, (s) => {
     s.e.setCtx32(SPILL, selectorOperand(s))
     s.callOut('load-system-segment', i32(seg))

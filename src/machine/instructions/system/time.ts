@@ -38,7 +38,8 @@ registerCallOut('rdtscp', (p, ctx) => {
   return CONTINUE
 })
 registerCallOut('rdpmc', (p, ctx) => {
-  if ((ctx.ctlLo(CTL.CR4) & X86_CR4_PCE) === 0 && ctx.cpl !== 0) return generalProtection(p, 'RDPMC: CR4.PCE is clear and CPL is not 0')
+  if ((ctx.ctlLo(CTL.CR4) & X86_CR4_PCE) === 0 && ctx.cpl !== 0)
+    return generalProtection(p, 'RDPMC: CR4.PCE is clear and CPL is not 0')
   if (p.vmcs?.controls.rdpmcExiting) return p.vmExit(EXIT_REASON_RDPMC)
   return generalProtection(p, 'RDPMC: the model has no performance counters')
 })

@@ -11,7 +11,9 @@ registerCallOut('vmcall', (p, _ctx, amd) => {
   return p.vmExit(EXIT_REASON_VMCALL)
 })
 /** VMX and SVM instructions: KVM answers #UD when the guest has no nested virtualization. Argument: exit reason. */
-registerCallOut('vmx-instruction', (p, _ctx, reason) => (p.vmcs === null ? undefinedOpcode(p, 'VMX operation is off') : p.vmExit(reason)))
+registerCallOut('vmx-instruction', (p, _ctx, reason) =>
+  p.vmcs === null ? undefinedOpcode(p, 'VMX operation is off') : p.vmExit(reason),
+)
 
 define('VMCALL', (s) => s.callOut('vmcall'))
 define('VMMCALL', (s) => s.callOut('vmcall', i32(1)))

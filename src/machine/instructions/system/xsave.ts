@@ -10,7 +10,16 @@ import { CONTINUE, EXIT_FAULT_EXACT } from '../../translate/emitter.ts'
 import { i32 } from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 import {
-  MODE_LONG, MODE_REX_W, type RestoreForm, type SaveForm, XRSTOR, XRSTORS, XSAVE, XSAVEC, XSAVEOPT, XSAVES,
+  MODE_LONG,
+  MODE_REX_W,
+  type RestoreForm,
+  type SaveForm,
+  XRSTOR,
+  XRSTORS,
+  XSAVE,
+  XSAVEC,
+  XSAVEOPT,
+  XSAVES,
 } from '../../xsave/forms.ts'
 import { generalProtection, resync, undefinedOpcode } from './outcome.ts'
 
@@ -147,8 +156,14 @@ const onArea = (name: string, argument: number) => (s: InstructionSite) => {
   s.callOut(name, i32(argument))
 }
 const FORMS: [string, string, number][] = [
-  ['XSAVE', 'xsave', XSAVE], ['XSAVEOPT', 'xsave', XSAVEOPT], ['XSAVEC', 'xsave', XSAVEC], ['XSAVES', 'xsave', XSAVES],
-  ['XRSTOR', 'xrstor', XRSTOR], ['XRSTORS', 'xrstor', XRSTORS], ['FXSAVE', 'fxsave', 0], ['FXRSTOR', 'fxrstor', 0],
+  ['XSAVE', 'xsave', XSAVE],
+  ['XSAVEOPT', 'xsave', XSAVEOPT],
+  ['XSAVEC', 'xsave', XSAVEC],
+  ['XSAVES', 'xsave', XSAVES],
+  ['XRSTOR', 'xrstor', XRSTOR],
+  ['XRSTORS', 'xrstor', XRSTORS],
+  ['FXSAVE', 'fxsave', 0],
+  ['FXRSTOR', 'fxrstor', 0],
 ]
 for (const [name, callOut, form] of FORMS) {
   define(name, onArea(callOut, form))
@@ -156,4 +171,3 @@ for (const [name, callOut, form] of FORMS) {
 }
 define('XGETBV', (s) => s.callOut('xgetbv'))
 define('XSETBV', (s) => s.callOut('xsetbv'))
-
