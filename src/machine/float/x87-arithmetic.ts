@@ -53,7 +53,7 @@ export class X87Arithmetic extends X87State {
     return X87_OK
   }
 
-  private compute(operation: number): void {
+  private compute(operation: number) {
     if (this.setNaN2()) return
     const { a, b } = this
     switch (operation) {
@@ -72,7 +72,7 @@ export class X87Arithmetic extends X87State {
     }
   }
 
-  private computeAdd(a: Unpacked, b: Unpacked, negate: number): void {
+  private computeAdd(a: Unpacked, b: Unpacked, negate: number) {
     const signOfB = b.sign ^ negate
     if (a.kind === KIND_INFINITY && b.kind === KIND_INFINITY && a.sign !== signOfB) return this.setInvalid()
     this.noteDenormal(a)
@@ -91,7 +91,7 @@ export class X87Arithmetic extends X87State {
     this.setRounded(this.precision)
   }
 
-  private computeMultiply(a: Unpacked, b: Unpacked): void {
+  private computeMultiply(a: Unpacked, b: Unpacked) {
     const sign = a.sign ^ b.sign
     const infinite = a.kind === KIND_INFINITY || b.kind === KIND_INFINITY
     const zero = a.kind === KIND_ZERO || b.kind === KIND_ZERO
@@ -104,7 +104,7 @@ export class X87Arithmetic extends X87State {
     this.setRounded(this.precision)
   }
 
-  private computeDivide(a: Unpacked, b: Unpacked): void {
+  private computeDivide(a: Unpacked, b: Unpacked) {
     const sign = a.sign ^ b.sign
     if (a.kind === b.kind && (a.kind === KIND_ZERO || a.kind === KIND_INFINITY)) return this.setInvalid()
     if (b.kind === KIND_ZERO) {
@@ -215,7 +215,7 @@ export class X87Arithmetic extends X87State {
     return X87_OK
   }
 
-  private computeScale(): void {
+  private computeScale() {
     const { a, b, z } = this
     if (b.kind === KIND_INFINITY) {
       if (a.kind === (b.sign !== 0 ? KIND_INFINITY : KIND_ZERO)) return this.setInvalid()
@@ -284,18 +284,19 @@ export class X87Arithmetic extends X87State {
     this.setCondition(0, FSW_C2)
     if (!this.beginBinary(0)) return X87_OK
     const { a, b } = this
-    let conditions = 0
+    let conditions = -1
     if (!this.setNaN2()) {
       if (a.kind === KIND_INFINITY || b.kind === KIND_ZERO) {
         this.setInvalid()
       } else {
         this.noteDenormal(a)
         this.noteDenormal(b)
+        conditions = 0
         if (a.kind === KIND_ZERO || b.kind === KIND_INFINITY) this.setNumber(a)
         else conditions = this.computeRemainder(nearest)
       }
     }
-    if (this.commit(0)) this.setCondition(conditions)
+    if (this.commit(0) && conditions >= 0) this.setCondition(conditions)
     return X87_OK
   }
 
@@ -307,16 +308,15 @@ export class X87Arithmetic extends X87State {
       this.setNumber(a)
       return 0
     }
-    // An exponent difference of 64 or more is reduced by 32..63 at a time.
+    // An exponent difference of 64 or more is reduced by 32..63 at a time; how much exactly is the processor's affair.
     const incomplete = distance >= 64
-    const steps = incomplete ? (distance & 31) | 32 : distance + 1
+    const steps = (incomplete ? (distance & 31) | 32 : distance) + 1
     let hi = a.hi >>> 0
     let lo = a.lo >>> 0
     let quotient = 0
     const bHi = b.hi >>> 0
     const bLo = b.lo >>> 0
     let exp = a.exp
-    // A distance of -1 leaves hi:lo as a fraction of the divisor's exponent: shifted right once, exactly kept in `half`.
     let carry = 0
     for (let i = 0; i < steps; i++) {
       if (i !== 0) {
@@ -387,9 +387,10 @@ export class X87Arithmetic extends X87State {
     return this.compareWithB(empty, quiet, pops)
   }
 
+  /** The condition codes are set even when an unmasked exception keeps the operands from being popped. */
   protected compareWithB(empty: boolean, quiet: boolean, pops: number): number {
-    const relation = this.finishCompare(empty, quiet)
-    if (relation < 0) return X87_OK
+    const done = this.finishCompare(empty, quiet)
+    const relation = this.relation
     this.setCondition(
       relation === RELATION_UNORDERED
         ? FSW_C3 | FSW_C2 | FSW_C0
@@ -399,17 +400,20 @@ export class X87Arithmetic extends X87State {
             ? FSW_C0
             : 0,
     )
-    for (let n = 0; n < pops; n++) this.pop()
+    if (done) for (let n = 0; n < pops; n++) this.pop()
     return X87_OK
   }
 
-  /** The relation of ST(0) and b after raising exceptions; -1 when an unmasked one leaves everything as it was. */
-  private finishCompare(empty: boolean, quiet: boolean): number {
-    if (empty) return this.stackUnderflow() ? -1 : RELATION_UNORDERED
+  private relation = 0
+
+  /** Finds the relation of ST(0) and b and raises exceptions; false when one is unmasked. */
+  private finishCompare(empty: boolean, quiet: boolean): boolean {
+    this.relation = RELATION_UNORDERED
+    if (empty) return !this.stackUnderflow()
     this.load(this.a, 0)
     this.begin()
-    const relation = this.relate(quiet)
-    return this.finish() ? relation : -1
+    this.relation = this.relate(quiet)
+    return this.finish()
   }
 
   /** ZF PF CF after FCOMI and FUCOMI in their RFLAGS positions (OF SF AF become 0), or -1: RFLAGS stay. */
@@ -420,10 +424,9 @@ export class X87Arithmetic extends X87State {
     if (this.pending) return X87_FAULT_MF
     const empty = this.isEmpty(0) || this.isEmpty(i)
     if (!empty) this.load(this.b, i)
-    const relation = this.finishCompare(empty, quiet)
-    if (relation < 0) return X87_OK
-    this.rflags = relationToRflags(relation)
-    if (pop) this.pop()
+    const done = this.finishCompare(empty, quiet)
+    this.rflags = relationToRflags(this.relation)
+    if (done && pop) this.pop()
     return X87_OK
   }
 

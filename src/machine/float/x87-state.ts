@@ -289,7 +289,7 @@ export class X87State {
   }
 
   /** Sets the result to a number exactly as it is, a normal one. */
-  protected setNumber(o: Unpacked): void {
+  protected setNumber(o: Unpacked) {
     switch (o.kind) {
       case KIND_ZERO:
         return this.setZero(o.sign)
@@ -336,11 +336,12 @@ export class X87State {
   }
 
   /** Rounds `z` to `precision` bits in the extended format's range; sets OE, UE, PE. */
-  protected setRounded(precision: number): void {
+  protected setRounded(precision: number) {
     const z = this.z
     if (z.isZero()) return this.setZero(z.sign)
     const mode = this.rounding
-    if (z.exp < X80_MIN_EXPONENT && (z.exp < X80_MIN_EXPONENT - 1 || !roundingCarries(z, precision, mode))) return this.setTiny(precision, mode)
+    if (z.exp < X80_MIN_EXPONENT && (z.exp < X80_MIN_EXPONENT - 1 || !roundingCarries(z, precision, mode)))
+      return this.setTiny(precision, mode)
     this.round(precision, mode)
     if (z.exp > X80_MAX_EXPONENT) return this.setOverflow(precision, mode)
     this.setResult((z.sign << 15) | (z.exp + X80_MAX_EXPONENT), z.hi, z.lo)
@@ -352,13 +353,16 @@ export class X87State {
     this.roundedUp = (rounded & ROUNDED_UP) !== 0
   }
 
-  private setTiny(precision: number, mode: number): void {
+  private setTiny(precision: number, mode: number) {
     const z = this.z
     if ((this.unmasked & EXCEPTION_UE) !== 0) {
       this.flags |= EXCEPTION_UE
       z.exp += BIAS_ADJUSTMENT
       // FSCALE alone can fall below even this range.
-      if (z.exp < X80_MIN_EXPONENT) return this.setZero(z.sign)
+      if (z.exp < X80_MIN_EXPONENT) {
+        this.flags |= EXCEPTION_PE
+        return this.setZero(z.sign)
+      }
       this.round(precision, mode)
       return this.setResult((z.sign << 15) | (z.exp + X80_MAX_EXPONENT), z.hi, z.lo)
     }
@@ -370,19 +374,27 @@ export class X87State {
     this.setResult((z.sign << 15) | (z.hi < 0 ? 1 : 0), z.hi, z.lo)
   }
 
-  private setOverflow(precision: number, mode: number): void {
+  private setOverflow(precision: number, mode: number) {
     const z = this.z
     this.flags |= EXCEPTION_OE
     if ((this.unmasked & EXCEPTION_OE) !== 0) {
       z.exp -= BIAS_ADJUSTMENT
-      if (z.exp > X80_MAX_EXPONENT) return this.setInfinity(z.sign)
+      if (z.exp > X80_MAX_EXPONENT) {
+        this.flags |= EXCEPTION_PE
+        this.roundedUp = true
+        return this.setInfinity(z.sign)
+      }
       return this.setResult((z.sign << 15) | (z.exp + X80_MAX_EXPONENT), z.hi, z.lo)
     }
     this.flags |= EXCEPTION_PE
     this.roundedUp = mode === ROUND_NEAREST || mode === (z.sign !== 0 ? ROUND_DOWN : ROUND_UP)
     if (this.roundedUp) return this.setInfinity(z.sign)
     // The largest number of the precision in use.
-    this.setResult((z.sign << 15) | (X80_MAX_BIASED - 1), precision === 24 ? -0x100 : -1, precision === 24 ? 0 : precision === 53 ? -0x800 : -1)
+    this.setResult(
+      (z.sign << 15) | (X80_MAX_BIASED - 1),
+      precision === 24 ? -0x100 : -1,
+      precision === 24 ? 0 : precision === 53 ? -0x800 : -1,
+    )
   }
 
   /** Raises what was collected, with C1. False when an unmasked exception keeps the result from being written. */
