@@ -39,7 +39,18 @@ export interface EngineOptions {
   jumpCache?: boolean
   /** Keep translations in the software TLBs; false walks at each access. */
   softwareTlb?: boolean
+  /** Computed jumps look for their target in the same region before they leave it. */
+  insideJumps?: boolean
+  /** A block that jumps to itself is a loop of its own. */
+  selfLoops?: boolean
+  /** Conditions are computed from the operands of the instruction that set the flags, when it is known. */
+  fusedConditions?: boolean
+  /** Float operations run natively where that is exact. */
+  nativeFloat?: boolean
 }
+
+/** Names of the switches, for command lines and tests. */
+export const ENGINE_SWITCHES = ['jumpCache', 'softwareTlb', 'insideJumps', 'selfLoops', 'fusedConditions', 'nativeFloat'] as const
 
 /** Compiled regions by the physical page they came from, and the table and jump cache through which they are reached. */
 export class CodeCache {
@@ -53,7 +64,7 @@ export class CodeCache {
   private readonly imports: WebAssembly.Imports
   private readonly byPage = new Map<number, Region[]>()
   private readonly freeSlots: number[] = []
-  private readonly options: Required<EngineOptions>
+  private readonly options: { regionLimit: number; jumpCache: boolean; softwareTlb: boolean }
   /** 1 for physical pages with compiled code: writes to them take the slow path. */
   readonly codePage: Uint8Array
   /** 64 bits a page: which 64-byte pieces hold compiled instructions. */
@@ -73,7 +84,7 @@ export class CodeCache {
     this.mem = mem
     this.tlbs = tlbs
     this.decoder = decoder
-    this.compiler = new RegionCompiler(decoder)
+    this.compiler = new RegionCompiler(decoder, options)
     this.options = {
       regionLimit: options.regionLimit ?? 160,
       jumpCache: options.jumpCache ?? true,

@@ -51,6 +51,8 @@ export class Machine {
   readonly slow: SlowPaths
   readonly decoder: InstructionDecoder
   readonly unsupported: UnsupportedLog
+  /** Float operations may run natively (EngineOptions.nativeFloat). */
+  readonly nativeFloat: boolean
   readonly counters: MachineCounters = {
     xsaveExecuted: 0,
     xsaveBytes: 0,
@@ -70,6 +72,7 @@ export class Machine {
     const count = options.processors ?? 2
     if (count < 1 || count > MAX_PROCESSORS) throw new RangeError(`${count} processors: 1 to ${MAX_PROCESSORS}`)
     this.model = options.model
+    this.nativeFloat = options.engine?.nativeFloat ?? true
     this.randomState = (options.seed ?? 1) | 0
     this.mem = new MachineMemory(options.physicalBytes ?? 1 << 30)
     this.tlbs = new SoftwareTlbPool(this.mem)

@@ -7,6 +7,7 @@ import { DescriptorReader } from './descriptors.ts'
 import { CTL, type ExecutionContext } from './execution-context.ts'
 import { EXIT_REASON_EPT_VIOLATION, EXIT_REASON_PREEMPTION_TIMER, HOST_EXIT_BUDGET, HOST_EXIT_EXCEPTION } from './exits.ts'
 import { FloatUnit } from './float/float-unit.ts'
+import { floatFast } from './float/mxcsr.ts'
 import { GuestEvents } from './guest-events.ts'
 import type { Machine } from './machine.ts'
 import {
@@ -528,8 +529,7 @@ export class Processor {
   }
   setMxcsr(value: number): void {
     this.setRegisterFile32(MXCSR, value)
-    // All exceptions masked, rounding to nearest, no DAZ or FTZ, PE already set: native operations give the same bits.
-    this.setRegisterFile32(FLOAT_FAST, (value & 0xffe0) === 0x1fa0 ? 1 : 0)
+    this.setRegisterFile32(FLOAT_FAST, this.machine.nativeFloat ? floatFast(value) : 0)
   }
   /** RDMSR by the kernel. Counted. RangeError where the processor would raise #GP: ask `hasMsr` first. */
   rdmsr(index: number): bigint {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { ENGINE_SWITCHES } from '../../src/machine/code-cache.ts'
 import { HOST_EXIT_BUDGET, HOST_EXIT_EXCEPTION, HOST_EXIT_SYSCALL } from '../../src/machine/exits.ts'
 import { BareHost } from './bare-host.ts'
 
@@ -56,14 +57,17 @@ describe('engine', () => {
     expect([...host.read(0x20ffd, 8)]).toEqual([0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11])
   })
 
-  it.each([{ regionLimit: 1 }, { jumpCache: false }, { softwareTlb: false }])('gives the same result with %o', (engine) => {
-    const code = SUM_LOOP.slice()
-    code[6] = 0x10
-    code[7] = 0x27 // 10000
-    code[8] = 0
-    const host = BareHost.withCode(code, { engine })
-    expect(host.run()).toBe(HOST_EXIT_SYSCALL)
-    expect(host.ctx.reg(0)).toBe(50005000n)
-    expect(host.machine.processors[0].retired).toBe(30_003)
-  })
+  it.each([{ regionLimit: 1 }, ...ENGINE_SWITCHES.map((name) => ({ [name]: false }))])(
+    'gives the same result with %o',
+    (engine) => {
+      const code = SUM_LOOP.slice()
+      code[6] = 0x10
+      code[7] = 0x27 // 10000
+      code[8] = 0
+      const host = BareHost.withCode(code, { engine })
+      expect(host.run()).toBe(HOST_EXIT_SYSCALL)
+      expect(host.ctx.reg(0)).toBe(50005000n)
+      expect(host.machine.processors[0].retired).toBe(30_003)
+    },
+  )
 })

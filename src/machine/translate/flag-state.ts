@@ -50,6 +50,8 @@ const SIZE: Record<Bits, number> = { 8: 0, 16: 1, 32: 2, 64: 3 }
  */
 export class FlagState {
   private readonly e: Emitter
+  /** False: every condition goes through the general flags routine. */
+  fused = true
   /** CC_ADD (without carry in), CC_SUB (without borrow in), CC_RESULT, ... of the last setter, or -1 when unknown. */
   private known = -1
   private bits: Bits = 32
@@ -73,7 +75,7 @@ export class FlagState {
   private begin(op: number, bits: Bits): void {
     this.e.usesFlags = this.e.dirtyFlags = true
     this.set(LOCAL_CC_OP, i32(op === CC_FLAGS ? op : op | SIZE[bits]))
-    this.known = op
+    this.known = this.fused ? op : -1
     this.bits = bits
     this.logic = this.withCarry = false
   }

@@ -71,8 +71,17 @@ export class RegionCompiler {
   private selfLabel = 0
   private slot = -1
 
-  constructor(decoder: InstructionDecoder) {
+  private readonly insideJumps: boolean
+  private readonly selfLoops: boolean
+
+  constructor(
+    decoder: InstructionDecoder,
+    options: { insideJumps?: boolean; selfLoops?: boolean; fusedConditions?: boolean } = {},
+  ) {
     this.decoder = decoder
+    this.insideJumps = options.insideJumps ?? true
+    this.selfLoops = options.selfLoops ?? true
+    this.e.flags.fused = options.fusedConditions ?? true
   }
 
   /**
@@ -83,7 +92,7 @@ export class RegionCompiler {
    */
   compile(window: CodeWindow, entry: number, limit: number, slot: number): CompiledRegion | null {
     this.poolUsed = 0
-    this.slot = limit === 1 ? -1 : slot
+    this.slot = limit === 1 || !this.insideJumps ? -1 : slot
     this.site.pageLo = window.ripLo
     this.site.pageHi = window.ripHi
     this.site.mode = window.mode
@@ -213,7 +222,7 @@ export class RegionCompiler {
     this.current = block
     const count = block.instructions.length
     const last = block.instructions[count - 1]
-    const loops = !single && isNear(last) && last.offset + last.length + last.branchDisplacement === block.start
+    const loops = this.selfLoops && !single && isNear(last) && last.offset + last.length + last.branchDisplacement === block.start
     if (loops) this.selfLabel = e.openLoop()
     e.flags.forget()
     this.takeBudget(block, count)
