@@ -40,7 +40,8 @@ export const POLLNVAL = 0x20
 /** Times in ns since the epoch of virtual real time. */
 export interface Stat {
   dev: number
-  ino: number
+  /** What the inode number stands for: the kernel numbers these objects as they are first seen. */
+  identity: object
   mode: number
   nlink: number
   rdev: number
@@ -50,8 +51,8 @@ export interface Stat {
 }
 
 /** An inode as fstat shows it when there is little to show: anonymous inodes, devices. */
-export function plainStat(mode: number, ino = 1): Stat {
-  return { dev: 0xd, ino, mode, nlink: 1, rdev: 0, size: 0, blocks: 0, time: 0 }
+export function plainStat(mode: number, identity: object): Stat {
+  return { dev: 0xd, identity, mode, nlink: 1, rdev: 0, size: 0, blocks: 0, time: 0 }
 }
 
 /**
@@ -74,7 +75,7 @@ export abstract class OpenFile {
   abstract readonly name: string
 
   stat(): Stat {
-    return plainStat(0o600)
+    return plainStat(0o600, this)
   }
 
   /** True when reads and writes happen at a position. */
@@ -87,6 +88,10 @@ export abstract class OpenFile {
     return -EINVAL
   }
   write(_task: Task, _user: number, _length: number, _position: number): MaybePreemptible<number> {
+    return -EINVAL
+  }
+  /** The kernel itself reads (program loading): bytes read, or -errno. */
+  readKernel(_into: Uint8Array, _at: number, _length: number, _position: number): number {
     return -EINVAL
   }
   /** Size for SEEK_END. */

@@ -20,6 +20,8 @@ export class HostCpu {
   readonly queue: Task[] = []
   /** Instructions the current task may still retire before another may take its place. */
   sliceLeft = 0
+  /** Instructions left of the current task's turn. */
+  turnLeft = 0
   /** Something better to run, or the slice is over. */
   needResched = false
 

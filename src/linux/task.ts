@@ -8,6 +8,7 @@ import type { Mm } from './mm/mm.ts'
 import type { Preemptible } from './preemption.ts'
 import type { HostCpu } from './processor.ts'
 import type { PtraceLink } from './ptrace/link.ts'
+import type { Descriptor } from './segments/descriptors.ts'
 import type { SignalActions } from './signal/actions.ts'
 import { PendingSignals } from './signal/pending.ts'
 import { SignalSet } from './signal/signal-set.ts'
@@ -43,13 +44,20 @@ export interface TrapRecord {
   cr2Hi: number
 }
 
+/** Linux's preempt_notifier. Both run with preemption disabled and before (after) extended state is switched out (in). */
+export interface PreemptNotifier {
+  schedIn(cpu: HostCpu): void
+  /** @param preempted the task could have gone on: it did not sleep */
+  schedOut(cpu: HostCpu, preempted: boolean): void
+}
+
 /** What a task's kernel activity is, and so what to do with its result. */
 export type ActivityKind = 'syscall' | 'work'
 
 /** A thread of the modelled host (Linux's task_struct). */
 export class Task {
   readonly kernel: Kernel
-  readonly tid: number
+  tid: number
   readonly group: ThreadGroup
   /** User registers. */
   readonly context: ExecutionContext
@@ -79,10 +87,16 @@ export class Task {
   turns = 0
   /** Virtual time at which it was last put on a queue. */
   readyAt = 0
+  /** sched_yield: the next task, if there is one. */
+  yielding = false
+  /** Told when the task gets or loses a processor (KVM loads and unloads its vCPU then). */
+  preemptNotifier: PreemptNotifier | null = null
   voluntarySwitches = 0
   involuntarySwitches = 0
 
   // ---- system call in progress ----
+  /** The last result asked for a restart: look at it before user mode. */
+  restartCheck = false
   /** Number of the call in progress, -1 when none or when it must not be restarted (orig_ax). */
   origRax = -1
   /** Continues an interrupted sleep (restart_syscall). */
@@ -98,8 +112,13 @@ export class Task {
   actions: SignalActions
   altStack: AltStack = { sp: 0, size: 0, flags: SS_DISABLE }
   readonly trap: TrapRecord = { number: 0, errorCode: 0, cr2Lo: 0, cr2Hi: 0 }
+  /** In rt_sigtimedwait: signals that are blocked wake it too. */
+  waitsForSignals = false
   /** Must take part in a job-control stop at its next chance. */
   stopPending = false
+
+  /** GDT entries 12..14 (set_thread_area). */
+  readonly tls: (Descriptor | null)[] = [null, null, null]
 
   // ---- threads ----
   clearChildTid = 0
@@ -108,7 +127,10 @@ export class Task {
   /** The rseq area must be rewritten before user mode (LUX-29). */
   rseqStale = false
   ptrace: PtraceLink | null = null
+  readonly tracees = new Set<Task>()
   exitStatus = 0
+  /** Another thread executes a program: this one just ends. */
+  replacedByExec = false
 
   constructor(kernel: Kernel, tid: number, group: ThreadGroup, mm: Mm, files: FileTable, fs: FsContext, actions: SignalActions) {
     this.kernel = kernel

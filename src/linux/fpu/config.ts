@@ -9,7 +9,7 @@ import {
 import { type XstateLayout, compactedSize, standardSize } from '../../isa/xstate-layout.ts'
 import { XRSTOR, XRSTORS, XSAVE, XSAVEC, XSAVEOPT, XSAVES, type RestoreForm, type SaveForm } from '../../machine/xsave/forms.ts'
 import type { KernelHeap } from '../mm/heap.ts'
-import type { LinuxQuestions } from '../profile.ts'
+import type { KernelProfile } from '../../profiles/kernel-profile.ts'
 
 /** PKRU that a new program starts with: every key but 0 denied access (LUX-02; init_pkru_value). */
 export const PKRU_DEFAULT = 0x55555554
@@ -53,7 +53,9 @@ export interface XstateConfig {
   /** AT_MINSIGSTKSZ (PERM-27), and the parts of the altstack checks (PERM-28, -29). */
   readonly maxFrame: number
   readonly frameExtra: number
-  readonly questions: LinuxQuestions['xstate']
+  readonly profile: KernelProfile
+  /** STRICT_SIGALTSTACK_SIZE (PERM-31). */
+  readonly strictSigaltstack: boolean
 }
 
 /** Bytes of a kernel buffer with these features. */
@@ -79,25 +81,42 @@ function gateMask(model: CpuModel): number {
   return mask
 }
 
-export function xstateConfig(model: CpuModel, questions: LinuxQuestions['xstate'], heap: KernelHeap): XstateConfig {
+/** How the kernel was built and started, as far as extended state sees it. */
+export interface XstateBootOptions {
+  /** PERM-31; boot parameter `strict_sas_size`. */
+  readonly strictSigaltstack?: boolean
+  /** Built with IA32 emulation: room for the 32-bit frame (PERM §5). Default true. */
+  readonly ia32Emulation?: boolean
+}
+
+/** Bytes of a standard-form image with these user components (PERM-05, -08). */
+export function userSize(layout: XstateLayout, profile: KernelProfile, features: number): number {
+  if (!profile.fpu.standardSizeOfHighestComponent) return standardSize(layout, features)
+  const highest = 31 - Math.clz32(features)
+  return highest < 2 ? XSAVE_LEGACY_AND_HEADER : layout.offsets[highest] + layout.sizes[highest]
+}
+
+export function xstateConfig(model: CpuModel, profile: KernelProfile, heap: KernelHeap, options: XstateBootOptions = {}): XstateConfig {
+  const questions = profile.fpu
   const layout = model.xstate
   const xsave = model.has('xsave') && (model.xcr0Supported & XFEATURE_MASK_FPSSE) === XFEATURE_MASK_FPSSE
   const xsaves = model.has('xsaves')
   const gates = gateMask(model)
   const userMax = xsave ? model.xcr0Supported & questions.userSupported & gates : XFEATURE_MASK_FPSSE
-  const allSupervisor = xsave && xsaves ? model.xssSupported & (questions.supervisorSupported | questions.guestSupervisor) & gates : 0
-  const supervisor = allSupervisor & (questions.supervisorSupported | questions.guestSupervisor)
+  const known = questions.supervisorSupported | questions.guestOnlySupervisor
+  const supervisor = xsave && xsaves ? model.xssSupported & known & gates : 0
   const kernelMax = userMax | supervisor
   const dynamic = userMax & questions.userDynamic
-  const kernelDefault = kernelMax & ~dynamic & ~questions.guestSupervisor
+  const kernelDefault = kernelMax & ~dynamic & ~questions.guestOnlySupervisor
   const guestDefault = kernelMax & ~dynamic
   const userDefault = userMax & ~dynamic
   const compacted = xsave && (xsaves || model.has('xsavec'))
   const sizeOf = (mask: number) => (compacted ? compactedSize(layout, mask) : standardSize(layout, mask))
-  const userMaxSize = standardSize(layout, userMax)
-  const frame = questions.ia32Emulation ? 736 : 440
-  const frameExtra = 4 + (questions.ia32Emulation ? 112 : 0)
-  const independent = xsaves && model.has('arch-lbr') ? questions.independent & model.xssSupported & XFEATURE_MASK_LBR : 0
+  const userMaxSize = userSize(layout, profile, userMax)
+  const ia32 = options.ia32Emulation ?? true
+  const frame = ia32 ? 736 : 440
+  const frameExtra = 4 + (ia32 ? 112 : 0)
+  const independent = xsaves && model.has('arch-lbr') ? questions.independentSupervisor & model.xssSupported & XFEATURE_MASK_LBR : 0
   const mxcsrMask = model.vendor === 'AuthenticAMD' ? 0x2ffff : 0xffff
   const initImage = makeInitImage(heap, sizeOf(kernelDefault), compacted ? kernelDefault : 0, compacted, mxcsrMask)
   return {
@@ -111,7 +130,7 @@ export function xstateConfig(model: CpuModel, questions: LinuxQuestions['xstate'
     dynamic,
     kernelDefaultSize: sizeOf(kernelDefault),
     userMaxSize,
-    userDefaultSize: standardSize(layout, userDefault),
+    userDefaultSize: userSize(layout, profile, userDefault),
     guestDefaultSize: sizeOf(guestDefault),
     restoreMask: kernelMax & ~XFEATURE_MASK_PKRU,
     userRestoreMask: userMax & ~XFEATURE_MASK_PKRU,
@@ -128,7 +147,8 @@ export function xstateConfig(model: CpuModel, questions: LinuxQuestions['xstate'
     scratchImage: PHYSICAL_BASE + heap.allocate(Math.max(userMaxSize, 4096)),
     maxFrame: (frame + 15 + userMaxSize + frameExtra + 63 + 15) & ~15,
     frameExtra,
-    questions,
+    profile,
+    strictSigaltstack: options.strictSigaltstack ?? false,
   }
 }
 

@@ -1,10 +1,9 @@
 import { FXSAVE, XFEATURE_MASK_FPSSE, XSTATE_BV_OFFSET } from '../../isa/xfeatures.ts'
-import { standardSize } from '../../isa/xstate-layout.ts'
 import { EFAULT, EINVAL, EPERM, refuse } from '../errno.ts'
 import type { Kernel } from '../kernel.ts'
 import type { PinnedProcessor } from '../processor.ts'
 import type { Task } from '../task.ts'
-import { kernelSize as kernelSizeOf } from './config.ts'
+import { kernelSize as kernelSizeOf, userSize as userSizeOf } from './config.ts'
 import type { GuestFpu, HostXstate, UabiLoad } from './door.ts'
 import { FpState } from './fpstate.ts'
 import type { FxsaveFields } from './legacy-fields.ts'
@@ -29,7 +28,7 @@ class GuestFpuState {
     this.kernel = kernel
     this.fpstate = fpstate
     this.xfeatures = xstate.guestDefault
-    this.uabiSize = Math.max(xstate.questions.guestUabiFloor, xstate.userDefaultSize)
+    this.uabiSize = Math.max(xstate.profile.kvm.baseUabiSizeFloor4096 ? 4096 : 0, xstate.userDefaultSize)
   }
 }
 
@@ -62,7 +61,10 @@ export function allocate(task: Task): GuestFpu | null {
 export function free(handle: GuestFpu): void {
   const state = stateOf(handle)
   const fpstate = imageOf(handle)
-  if (fpstate.inUse || !fpstate.isValloc || !fpstate.isGuest) throw new Error('guest FPU freed while in use (GFPU-05)')
+  if (fpstate.inUse || !fpstate.isValloc || !fpstate.isGuest) {
+    state.kernel.log.warnOnce('WARNING: fpu_free_guest_fpstate: image in use (GFPU-05)')
+    return
+  }
   fpstate.free()
   state.fpstate = null
 }
@@ -111,10 +113,10 @@ export function ensureRegistersLoaded(cpu: PinnedProcessor): void {
 export function enableFeatures(task: Task, handle: GuestFpu, cpuidFeatures: number): number {
   const state = stateOf(handle)
   const { xstate } = state.kernel
-  const wanted = cpuidFeatures & ~state.xfeatures & xstate.questions.userDynamic
+  const wanted = cpuidFeatures & ~state.xfeatures & xstate.profile.fpu.userDynamic
   if (wanted === 0) return 0
   const record = groupPermission(task, true)
-  const { guestPermission } = xstate.questions
+  const { guestPermission } = xstate.profile.permissions
   if (guestPermission === 'enforced' && (record.statePerm & wanted) !== wanted) {
     return refuse(task, EPERM, 'GFPU-39', 'guest CPUID has a dynamic component without guest permission (ARCH_REQ_XCOMP_GUEST_PERM)')
   }
@@ -129,9 +131,9 @@ function growImage(task: Task, state: GuestFpuState, added: number): number {
   const { xstate, heap } = state.kernel
   const old = state.fpstate!
   const record = groupPermission(task, true)
-  const ignored = xstate.questions.guestPermission === 'ignored'
+  const ignored = xstate.profile.permissions.guestPermission === 'ignored'
   const kernelSize = ignored ? kernelSizeOf(xstate, old.xfeatures | added) : record.kernelSize
-  const userSize = ignored ? standardSize(xstate.layout, old.userXfeatures | added) : record.userSize
+  const userSize = ignored ? userSizeOf(xstate.layout, xstate.profile, old.userXfeatures | added) : record.userSize
   const grown = FpState.allocate(heap, kernelSize)
   if (grown === null) return refuse(task, EFAULT, 'GFPU-39', 'no memory for the larger image')
   grown.size = kernelSize
@@ -183,7 +185,7 @@ export function copyFromUabi(handle: GuestFpu, from: Uint8Array, at: number, sup
   const view = new DataView(from.buffer, from.byteOffset + at)
   const hi = view.getInt32(XSTATE_BV_OFFSET + 4, true)
   if (!xstate.xsave) return loadLegacyOnly(kernel, fpstate, from, at)
-  if (xstate.questions.setXsaveDropsDisabled && (view.getInt32(XSTATE_BV_OFFSET, true) & fpstate.xfd) !== 0) {
+  if (xstate.profile.xsave.setMasksWithXfd && (view.getInt32(XSTATE_BV_OFFSET, true) & fpstate.xfd) !== 0) {
     view.setInt32(XSTATE_BV_OFFSET, view.getInt32(XSTATE_BV_OFFSET, true) & ~fpstate.xfd, true)
   }
   const foreign = view.getInt32(XSTATE_BV_OFFSET, true) & ~supported
@@ -256,8 +258,8 @@ export function updateXfd(cpu: PinnedProcessor, handle: GuestFpu, value: number)
   const { kernel } = stateOf(handle)
   const image = imageOf(handle)
   const { fpu } = cpu.current!
-  const clears = kernel.xstate.questions.guestXfdClearsImage
-  if (value !== 0 && (clears === 'always' || (clears === 'when registers are not loaded' && fpu.needLoad))) image.xstateBv &= ~value
+  const { xfdWriteClearsImage, xfdWriteAlwaysClearsImage } = kernel.xstate.profile.xsave
+  if (xfdWriteAlwaysClearsImage || (xfdWriteClearsImage && fpu.needLoad)) image.xstateBv &= ~value
   image.xfd = value
   if (image.inUse) writeXfd(fpu, cpu, image)
 }
@@ -278,7 +280,7 @@ export function setXfdErr(handle: GuestFpu, value: number): void {
 
 export function permission(task: Task): number {
   const { xstate } = task.kernel
-  if (xstate.questions.guestPermission === 'ignored') return xstate.kernelMax
+  if (xstate.profile.permissions.guestPermission === 'ignored') return xstate.kernelMax
   return groupPermission(task, true).statePerm
 }
 

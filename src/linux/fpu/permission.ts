@@ -1,8 +1,7 @@
 import { XFEATURE_MASK_FPSSE, XFEATURE_MASK_XTILE_DATA, XFEATURE_XTILE_DATA } from '../../isa/xfeatures.ts'
-import { standardSize } from '../../isa/xstate-layout.ts'
 import { EBUSY, EFAULT, EINVAL, ENOMEM, ENOSPC, EOPNOTSUPP, refuse } from '../errno.ts'
 import type { Task } from '../task.ts'
-import { kernelSize, type XstateConfig } from './config.ts'
+import { kernelSize, userSize as userSizeOf, type XstateConfig } from './config.ts'
 import type { PermissionRecord } from './thread-fpu.ts'
 
 export const ARCH_GET_XCOMP_SUPP = 0x1021
@@ -20,7 +19,7 @@ export function groupPermission(task: Task, guest: boolean): PermissionRecord {
 /** arch_prctl options 0x1021..0x1025. PERM-16..23. */
 export function xstatePrctl(task: Task, option: number, argumentLo: number, argumentHi: number, user: number): number {
   const { xstate } = task.kernel
-  const userSupported = xstate.questions.userSupported
+  const userSupported = xstate.profile.fpu.userSupported
   switch (option) {
     case ARCH_GET_XCOMP_SUPP:
       return store(task, user, xstate.userMax | XFEATURE_MASK_FPSSE)
@@ -44,9 +43,9 @@ function store(task: Task, user: number, mask: number): number {
 /** The checks of PERM-17, in their order. */
 function requestPermission(task: Task, lo: number, hi: number, guest: boolean): number {
   const { xstate } = task.kernel
-  const { questions } = xstate
-  if (hi !== 0 || lo >>> 0 >= questions.xfeatureMax) {
-    return refuse(task, EINVAL, 'PERM-17', `component numbers end at ${questions.xfeatureMax - 1}`)
+  const { permissions } = xstate.profile
+  if (hi !== 0 || lo >>> 0 >= permissions.xfeatureMax) {
+    return refuse(task, EINVAL, 'PERM-17', `component numbers end at ${permissions.xfeatureMax - 1}`)
   }
   const component = lo
   const requested = component === XFEATURE_XTILE_DATA ? XFEATURE_MASK_XTILE_DATA : 0
@@ -54,18 +53,18 @@ function requestPermission(task: Task, lo: number, hi: number, guest: boolean): 
   if ((xstate.userMax & requested) === 0) return refuse(task, EOPNOTSUPP, 'PERM-17', 'this host does not support XTILE_DATA')
   const record = groupPermission(task, guest)
   if ((record.statePerm & requested) === requested) return 0
-  if (guest && questions.guestPermission === 'ignored') return 0
+  if (guest && permissions.guestPermission === 'ignored') return 0
   if (guest && record.locked) return refuse(task, EBUSY, 'PERM-23', 'the process has created a vCPU: guest permissions are locked')
   return grant(task, xstate, record, requested, guest)
 }
 
 /** PERM-20, -28, §10. */
 function grant(task: Task, xstate: XstateConfig, record: PermissionRecord, requested: number, guest: boolean): number {
-  const { questions } = xstate
+  const { permissions } = xstate.profile
   let mask = record.statePerm | requested
-  if (!guest && questions.requestSizeHasSupervisor) mask |= xstate.supervisor
-  const user = mask & questions.userSupported
-  const userSize = standardSize(xstate.layout, user)
+  if (!guest && permissions.hostSizeForcesSupervisor) mask |= xstate.supervisor
+  const user = mask & xstate.profile.fpu.userSupported
+  const userSize = userSizeOf(xstate.layout, xstate.profile, user)
   if (!guest) {
     const need = xstate.maxFrame - xstate.userMaxSize + userSize
     for (const thread of task.group.tasks) {
@@ -77,15 +76,15 @@ function grant(task: Task, xstate: XstateConfig, record: PermissionRecord, reque
   }
   record.kernelSize = kernelSize(xstate, mask)
   record.userSize = userSize
-  record.statePerm = questions.statePermKeepsSupervisor ? mask : user
-  if (!questions.statePermKeepsSupervisor) record.locked = false // PERM-61: the store drops flag bits too
+  record.statePerm = permissions.keepsSupervisorBits ? mask : user
+  if (!permissions.keepsSupervisorBits) record.locked = false // PERM-61: the store drops flag bits too
   return 0
 }
 
 /** sigaltstack(2)'s own size check beyond MINSIGSTKSZ (PERM-29). 0 or -ENOMEM. */
 export function validateAltStackSize(task: Task, size: number): number {
   const { xstate } = task.kernel
-  const strict = xstate.questions.strictSigaltstack
+  const strict = xstate.strictSigaltstack
   if (!xstate.dynamicSizing && !strict) return 0
   const record = groupPermission(task, false)
   const limit = xstate.maxFrame - (xstate.userMaxSize + xstate.frameExtra) + record.userSize

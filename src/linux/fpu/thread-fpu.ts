@@ -53,6 +53,14 @@ export class FpuThread {
     this.guestPerm = { statePerm: config.guestDefault, locked: false, kernelSize: config.guestDefaultSize, userSize: config.userDefaultSize }
   }
 
+  /** The task dies with a vCPU's image active (an oops): the image stays marked in use for ever, the task's own comes back. */
+  abandonGuest(): void {
+    if (this.taskFpstate === null) return
+    this.fpstate = this.taskFpstate
+    this.taskFpstate = null
+    this.needLoad = true
+  }
+
   /** The task is gone. */
   dispose(): void {
     if (this.fpstate !== this.embedded && !this.fpstate.isGuest) this.fpstate.free()

@@ -14,7 +14,7 @@ export function handleXfdFault(cpu: PinnedProcessor, task: Task): XfdOutcome {
   const error = config.dynamicSizing ? cpu.processor.readXfdErr() : 0
   if (error === 0) return 'unexpected'
   cpu.processor.writeXfdErr(0)
-  const wanted = error & config.questions.userDynamic
+  const wanted = error & config.profile.fpu.userDynamic
   if (wanted === 0) {
     cpu.kernel.log.warnOnce(`XFD: Invalid xfd error: ${error.toString(16)}`)
     return 'retry'

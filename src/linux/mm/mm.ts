@@ -6,6 +6,7 @@ import { handleFault } from './fault.ts'
 import type { MmNotifier } from './notifier.ts'
 import type { PageAllocator } from './page-allocator.ts'
 import { PTE_PRESENT, PTE_USER, PTE_WRITE, PageTable } from './page-table.ts'
+import type { Descriptor } from '../segments/descriptors.ts'
 import { UserMemory } from './user-memory.ts'
 import type { MappingOwner } from './vma.ts'
 import { VmaList } from './vma-list.ts'
@@ -15,6 +16,8 @@ export const USER_PAGE_WRITABLE = 1
 
 /** The user address space of a process (Linux's mm_struct). */
 export class Mm extends UserMemory implements MappingOwner {
+  /** Distinguishes address spaces of the host. */
+  readonly id: number
   readonly pages: PageAllocator
   readonly table: PageTable
   /** The machine's view: software TLBs of this page table. */
@@ -35,12 +38,15 @@ export class Mm extends UserMemory implements MappingOwner {
   argEnd = 0
   envStart = 0
   envEnd = 0
+  /** Local descriptor table (modify_ldt): by entry number. */
+  ldt: (Descriptor | undefined)[] = []
   /** Pages of anonymous and file memory mapped now. */
   residentPages = 0
   minorFaults = 0
 
-  constructor(machine: HostMachine, pages: PageAllocator, zeroPage: number) {
+  constructor(id: number, machine: HostMachine, pages: PageAllocator, zeroPage: number) {
     super(machine)
+    this.id = id
     this.pages = pages
     this.zeroPage = zeroPage
     this.table = new PageTable(machine.mem, pages)
@@ -50,6 +56,11 @@ export class Mm extends UserMemory implements MappingOwner {
   retain(): this {
     this.users++
     return this
+  }
+
+  /** More than one task (or holder) uses it. */
+  get shared(): boolean {
+    return this.users > 1
   }
 
   /** One user less; the last one frees everything. */

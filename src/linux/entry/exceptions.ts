@@ -1,0 +1,144 @@
+import { FXSAVE } from '../../isa/xfeatures.ts'
+import { handleXfdFault } from '../fpu/xfd-fault.ts'
+import { saveRegisters } from '../fpu/registers.ts'
+import { FAULT_OOM, FAULT_SEGV_ACCERR } from '../mm/fault.ts'
+import { TASK_SIZE_MAX } from '../mm/layout.ts'
+import type { HostCpu, PinnedProcessor } from '../processor.ts'
+import { forceFault, sendSignal } from '../signal/send.ts'
+import {
+  BUS_ADRALN, FPE_FLTDIV, FPE_FLTINV, FPE_FLTOVF, FPE_FLTRES, FPE_FLTUND, FPE_INTDIV, ILL_ILLOPC, ILL_ILLOPN, SEGV_CPERR, SEGV_MAPERR, SEGV_PKUERR,
+  SI_KERNEL, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGTRAP, TRAP_BRKPT, TRAP_HWBKPT, TRAP_TRACE,
+} from '../signal/signals.ts'
+import type { Task } from '../task.ts'
+
+const PF_WRITE = 2
+const PF_FETCH = 16
+const PF_PKEY = 32
+const PF_SHADOW_STACK = 64
+const DR6_SINGLE_STEP = 0x4000
+const RFLAGS_TF = 0x100
+
+/** An exception of host user mode: fixed up, or turned into a signal (LUX-40). */
+export function handleException(cpu: HostCpu, task: Task): void {
+  const { fault } = cpu.processor
+  const { vector } = fault
+  if (vector === 14) {
+    pageFault(cpu, task)
+    return
+  }
+  // An XFD event is no ordinary trap: the thread's trap record stays (PERM-67).
+  if (vector === 7) {
+    deviceNotAvailable(cpu as PinnedProcessor, task)
+    return
+  }
+  task.trap.number = vector
+  task.trap.errorCode = fault.hasErrorCode ? fault.errorCode : 0
+  const rip = instructionAddress(task)
+  switch (vector) {
+    case 0:
+      return forceFault(task, { signal: SIGFPE, code: FPE_INTDIV, address: rip })
+    case 1:
+      return debugTrap(task, fault.dr6, rip)
+    case 3:
+      return forceFault(task, { signal: SIGTRAP, code: SI_KERNEL })
+    case 4:
+    case 5:
+      return forceFault(task, { signal: SIGSEGV, code: SI_KERNEL, address: 0 })
+    case 6:
+      return forceFault(task, { signal: SIGILL, code: ILL_ILLOPN, address: rip })
+    case 11:
+    case 12:
+      return forceFault(task, { signal: SIGBUS, code: SI_KERNEL, address: 0 })
+    case 16:
+    case 19:
+      return mathError(cpu, task, vector, rip)
+    case 17:
+      return forceFault(task, { signal: SIGBUS, code: BUS_ADRALN, address: 0 })
+    case 21:
+      return forceFault(task, { signal: SIGSEGV, code: SEGV_CPERR, address: 0 })
+    default:
+      return forceFault(task, { signal: SIGSEGV, code: SI_KERNEL, address: 0 })
+  }
+}
+
+export function instructionAddress(task: Task): number {
+  return task.context.ripHi * 4294967296 + (task.context.ripLo >>> 0)
+}
+
+function pageFault(cpu: HostCpu, task: Task): void {
+  const { fault } = cpu.processor
+  const address = fault.addressHi * 4294967296 + (fault.addressLo >>> 0)
+  const error = fault.errorCode
+  // A protection-key fault is never repaired: the mapping allows the access, PKRU does not.
+  const outcome =
+    (error & PF_PKEY) !== 0 && pkeyDenies(task, address) ? FAULT_SEGV_ACCERR : task.mm.fault(address, (error & PF_WRITE) !== 0, (error & PF_FETCH) !== 0)
+  if (outcome === 0) return
+  const { trap } = task
+  trap.number = 14
+  // The kernel half is never shown to be present or not: "protection violation" always.
+  trap.errorCode = address >= 0 && address < TASK_SIZE_MAX ? error : error | 1
+  trap.cr2Lo = fault.addressLo
+  trap.cr2Hi = fault.addressHi
+  if (outcome === FAULT_OOM) {
+    task.kernel.log.write(`Out of memory: Killed process ${task.group.pid} (${task.comm})`)
+    sendSignal(task, { signal: SIGKILL, code: SI_KERNEL })
+    return
+  }
+  const signal = outcome >> 8
+  let code = outcome & 0xff
+  if ((error & PF_PKEY) !== 0) code = SEGV_PKUERR
+  else if ((error & PF_SHADOW_STACK) !== 0) code = SEGV_CPERR
+  const pkey = code === SEGV_PKUERR ? (task.mm.vmas.find(address)?.pkey ?? 0) : 0
+  forceFault(task, { signal: signal === SIGSEGV && code === SEGV_MAPERR ? SIGSEGV : signal, code, address, pkey })
+}
+
+function pkeyDenies(task: Task, address: number): boolean {
+  return task.mm.vmas.find(address) !== null
+}
+
+function deviceNotAvailable(cpu: PinnedProcessor, task: Task): void {
+  switch (handleXfdFault(cpu, task)) {
+    case 'retry':
+      return
+    case 'not permitted':
+      return forceFault(task, { signal: SIGILL, code: ILL_ILLOPC, address: instructionAddress(task) })
+    case 'no memory':
+      return forceFault(task, { signal: SIGSEGV, code: SI_KERNEL, address: 0 })
+    case 'unexpected':
+      // CR0.TS is never set on this host; a real kernel warns and goes on.
+      task.kernel.log.warnOnce(`unexpected #NM in user mode at ${instructionAddress(task).toString(16)}`)
+      return forceFault(task, { signal: SIGSEGV, code: SI_KERNEL, address: 0 })
+  }
+}
+
+function debugTrap(task: Task, dr6: number, rip: number): void {
+  const { context, ptrace } = task
+  if ((dr6 & DR6_SINGLE_STEP) !== 0 && ptrace !== null && ptrace.singleStep) {
+    ptrace.singleStep = false
+    context.rflagsRest = context.rflagsRest & ~RFLAGS_TF
+  }
+  const code = (dr6 & DR6_SINGLE_STEP) !== 0 ? TRAP_TRACE : (dr6 & 0xf) !== 0 ? TRAP_HWBKPT : TRAP_BRKPT
+  forceFault(task, { signal: SIGTRAP, code, address: rip })
+}
+
+/** si_code of an unmasked floating-point exception (fpu__exception_code). */
+function mathError(cpu: HostCpu, task: Task, vector: number, rip: number): void {
+  const { fpu } = task
+  const { view } = task.kernel.machine.mem
+  if (!fpu.needLoad) saveRegisters(fpu, cpu)
+  const { image } = fpu.fpstate
+  let unmasked: number
+  if (vector === 16) {
+    unmasked = view.getUint16(image + FXSAVE.FSW, true) & ~view.getUint16(image + FXSAVE.FCW, true)
+  } else {
+    const mxcsr = view.getUint32(image + FXSAVE.MXCSR, true)
+    unmasked = ~(mxcsr >>> 7) & mxcsr
+  }
+  let code = 0
+  if (unmasked & 1) code = FPE_FLTINV
+  else if (unmasked & 4) code = FPE_FLTDIV
+  else if (unmasked & 8) code = FPE_FLTOVF
+  else if (unmasked & 0x12) code = FPE_FLTUND
+  else if (unmasked & 0x20) code = FPE_FLTRES
+  if (code !== 0) forceFault(task, { signal: SIGFPE, code, address: rip })
+}

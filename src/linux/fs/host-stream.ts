@@ -1,0 +1,124 @@
+import { EAGAIN, EBADF, EFAULT, ENOTTY, ERESTARTSYS } from '../errno.ts'
+import { O_NONBLOCK, OpenFile, POLLHUP, POLLIN, POLLOUT, S_IFCHR, S_IFIFO, type Stat, plainStat } from '../file.ts'
+import type { MaybePreemptible, Preemptible } from '../preemption.ts'
+import type { Task } from '../task.ts'
+import { WaitQueue, waitUntil, WOKEN } from '../wait-queue.ts'
+
+const TCGETS = 0x5401
+const TIOCGWINSZ = 0x5413
+const FIONREAD = 0x541b
+
+/** Where a program's output goes: the person or the host outside. */
+export interface OutputSink {
+  write(bytes: Uint8Array): void
+  /** The far end is a terminal. */
+  readonly terminal?: boolean
+}
+
+/** Bytes from outside: the driver pushes them as they come; what came when is an input of the run. */
+export class InputSource {
+  private readonly chunks: Uint8Array[] = []
+  private ended = false
+  readonly terminal: boolean
+  readonly changed = new WaitQueue()
+  /** Tasks that wait for outside input now. */
+  waiting = 0
+
+  constructor(terminal = false) {
+    this.terminal = terminal
+  }
+  push(bytes: Uint8Array): void {
+    if (bytes.length === 0) return
+    this.chunks.push(bytes)
+    this.changed.wakeAll()
+  }
+  end(): void {
+    this.ended = true
+    this.changed.wakeAll()
+  }
+  get available(): number {
+    return this.chunks.reduce((sum, chunk) => sum + chunk.length, 0)
+  }
+  get atEnd(): boolean {
+    return this.ended && this.chunks.length === 0
+  }
+  take(limit: number): Uint8Array {
+    const chunk = this.chunks[0]
+    if (chunk.length <= limit) {
+      this.chunks.shift()
+      return chunk
+    }
+    this.chunks[0] = chunk.subarray(limit)
+    return chunk.subarray(0, limit)
+  }
+}
+
+/** A standard stream of the first program: a pipe or terminal to the world outside the model. */
+export class HostStream extends OpenFile {
+  readonly name: string
+  private readonly input: InputSource | null
+  private readonly output: OutputSink | null
+
+  constructor(flags: number, name: string, input: InputSource | null, output: OutputSink | null) {
+    super(flags)
+    this.name = name
+    this.input = input
+    this.output = output
+  }
+  private get terminal(): boolean {
+    return this.input?.terminal ?? this.output?.terminal ?? false
+  }
+  override stat(): Stat {
+    return this.terminal ? { ...plainStat(S_IFCHR | 0o620, this), rdev: 0x8800 } : plainStat(S_IFIFO | 0o600, this)
+  }
+  override get pollQueue(): WaitQueue | null {
+    return this.input?.changed ?? null
+  }
+  override poll(): number {
+    if (this.input === null) return POLLOUT
+    return (this.input.available > 0 || this.input.atEnd ? POLLIN : 0) | (this.input.atEnd ? POLLHUP : 0)
+  }
+  override read(task: Task, user: number, length: number): MaybePreemptible<number> {
+    if (this.input === null) return -EBADF
+    if (this.input.available > 0 || this.input.atEnd) return this.take(task, user, length)
+    if ((this.flags & O_NONBLOCK) !== 0) return -EAGAIN
+    return this.waitAndRead(task, this.input, user, length)
+  }
+  private *waitAndRead(task: Task, input: InputSource, user: number, length: number): Preemptible<number> {
+    input.waiting++
+    const result = yield* waitUntil(task, input.changed, () => input.available > 0 || input.atEnd)
+    input.waiting--
+    return result === WOKEN ? this.take(task, user, length) : -ERESTARTSYS
+  }
+  private take(task: Task, user: number, length: number): number {
+    if (this.input!.atEnd || length === 0) return 0
+    const bytes = this.input!.take(length)
+    return task.mm.copyToUser(user, bytes, 0, bytes.length) ? bytes.length : -EFAULT
+  }
+  override write(task: Task, user: number, length: number): number {
+    if (this.output === null) return -EBADF
+    const bytes = new Uint8Array(Math.min(length, 0x7ffff000))
+    const copied = task.mm.copyFromUserPartly(bytes, 0, user, bytes.length)
+    if (copied === 0 && length > 0) return -EFAULT
+    this.output.write(bytes.subarray(0, copied))
+    return copied
+  }
+  override ioctl(task: Task, request: number, argument: number): number {
+    if (request === FIONREAD && this.input !== null) return task.mm.putUser32(argument, this.input.available) ? 0 : -EFAULT
+    if (!this.terminal) return -ENOTTY
+    if (request === TCGETS) return this.getTermios(task, argument)
+    if (request === TIOCGWINSZ) return task.mm.putUser32(argument, (80 << 16) | 24) && task.mm.putUser32(argument + 4, 0) ? 0 : -EFAULT
+    return -ENOTTY
+  }
+  /** struct ktermios of a terminal in its usual state (include/asm-generic/termbits.h, 36 bytes). */
+  private getTermios(task: Task, user: number): number {
+    const bytes = new Uint8Array(36)
+    const view = new DataView(bytes.buffer)
+    view.setUint32(0, 0x500, true) // ICRNL IXON
+    view.setUint32(4, 0x5, true) // OPOST ONLCR
+    view.setUint32(8, 0xbf, true) // B38400 CS8 CREAD
+    view.setUint32(12, 0x8a3b, true) // ISIG ICANON ECHO ECHOE ECHOK ECHOCTL ECHOKE IEXTEN
+    bytes.set([3, 0x1c, 0x7f, 0x15, 4, 0, 1, 0, 0x11, 0x13, 0x1a, 0, 0x12, 0xf, 0x17, 0x16], 17)
+    return task.mm.copyToUser(user, bytes, 0, 36) ? 0 : -EFAULT
+  }
+}

@@ -1,0 +1,49 @@
+import { SEGMENT } from '../../machine/memory-map.ts'
+import type { Task } from '../task.ts'
+import {
+  codeSegmentFault, findDescriptor, stackSegmentFault, USER_CS, USER_CS_RIGHTS, USER_DS, USER_DS_RIGHTS,
+} from './descriptors.ts'
+
+/** The segments a 64-bit program starts with (LUX-02): flat CS and SS, null data segments with base 0. */
+export function setInitialSegments(task: Task): void {
+  const { context } = task
+  context.setSegment(SEGMENT.CS, USER_CS, USER_CS_RIGHTS, 0xffffffff, 0, 0)
+  context.setSegment(SEGMENT.SS, USER_DS, USER_DS_RIGHTS, 0xffffffff, 0, 0)
+  for (const segment of [SEGMENT.DS, SEGMENT.ES, SEGMENT.FS, SEGMENT.GS]) context.setSegment(segment, 0, 0x10000, 0, 0, 0)
+}
+
+export function set64BitCode(task: Task): void {
+  task.context.setSegment(SEGMENT.CS, USER_CS, USER_CS_RIGHTS, 0xffffffff, 0, 0)
+}
+
+/** SS for a signal handler: kept if it is a valid user data segment, else replaced (LUX-44). */
+export function forceValidStack(task: Task): void {
+  const selector = task.context.selector(SEGMENT.SS)
+  if (selector === USER_DS || stackSegmentFault(findDescriptor(task, selector)) === 0) return
+  task.context.setSegment(SEGMENT.SS, USER_DS, USER_DS_RIGHTS, 0xffffffff, 0, 0)
+}
+
+/** What IRET to `cs:ss` would raise. */
+export interface ReturnFault {
+  readonly vector: number
+  readonly errorCode: number
+}
+
+/** Loads CS and SS as IRET to user mode does; the fault it would raise leaves the old ones in place except selectors. */
+export function loadReturnSegments(task: Task, cs: number, ss: number): ReturnFault | null {
+  const code = findDescriptor(task, cs)
+  const codeFault = codeSegmentFault(code)
+  if (codeFault !== 0) return { vector: codeFault, errorCode: cs & ~3 }
+  const stack = findDescriptor(task, ss)
+  const stackFault = stackSegmentFault(stack)
+  if (stackFault !== 0) return { vector: stackFault, errorCode: ss & ~3 }
+  const { context } = task
+  context.setSegment(SEGMENT.CS, cs, code!.rights, code!.limit, code!.base | 0, 0)
+  context.setSegment(SEGMENT.SS, ss, stack!.rights, stack!.limit, stack!.base | 0, 0)
+  return null
+}
+
+/** The interrupted code runs in 64-bit mode (CS.L). */
+export function in64BitMode(task: Task): boolean {
+  return (task.context.attributes(SEGMENT.CS) & 0x2000) !== 0
+}
