@@ -61,7 +61,7 @@ function advance(string: StringSite, n: Expr, indices: number[]): void {
 
 function copyInPage(string: StringSite, count: Expr, again: number, scalar: number): void {
   const e = string.s.e
-  e.brIf(scalar, string.directionFlag())
+  e.brIf(scalar, string.oneByOne())
   const from = string.sourceAddress()
   const to = string.destinationAddress()
   const source = e.pointerIfMapped(from, false)
@@ -98,7 +98,7 @@ function isOneByteRepeated(bits: Bits, value: Expr): Expr {
 
 function fillInPage(string: StringSite, value: Expr, count: Expr, again: number, scalar: number): void {
   const e = string.s.e
-  e.brIf(scalar, string.directionFlag())
+  e.brIf(scalar, string.oneByOne())
   const to = string.destinationAddress()
   const destination = e.pointerIfMapped(to, true)
   e.brIf(scalar, eqz(32, destination))

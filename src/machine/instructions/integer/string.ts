@@ -2,7 +2,8 @@ import type { Decoded } from '../../decoder/decoder.ts'
 import { OpKind, Register } from '../../decoder/iced-tables.ts'
 import { RFLAGS_REST } from '../../memory-map.ts'
 import { define } from '../../translate/definitions.ts'
-import { add, and, type Bits, constant, type Expr, eq, i32, i64, ne, or, select, sub } from '../../translate/expr.ts'
+import { EXIT_JUMP } from '../../translate/emitter.ts'
+import { add, and, type Bits, constant, type Expr, eq, eqz, i32, i64, ne, or, select, sub } from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 import { ACCUMULATOR } from './multiply.ts'
 
@@ -10,6 +11,7 @@ const RCX = 1
 const RSI = 6
 const RDI = 7
 const RFLAGS_DF = 0x400
+const RFLAGS_TF = 0x100
 
 const ADDRESS_BITS: Record<number, 16 | 32 | 64> = {
   [OpKind.MemorySegSI]: 16,
@@ -46,8 +48,15 @@ export class StringSite {
     this.step = s.e.let(select(this.directionFlag(), i64(-this.bytes), i64(this.bytes)))
   }
 
+  private control(flags: number): Expr {
+    return and(32, this.s.e.ctx32(RFLAGS_REST), i32(flags))
+  }
   directionFlag(): Expr {
-    return and(32, this.s.e.ctx32(RFLAGS_REST), i32(RFLAGS_DF))
+    return this.control(RFLAGS_DF)
+  }
+  /** Elements have to be done one by one: downwards, or each followed by a single-step trap. */
+  oneByOne(): Expr {
+    return this.control(RFLAGS_DF | RFLAGS_TF)
   }
   /** An index register or the count as it is now, cut to the address size, kept. */
   register(n: number): Expr {
@@ -83,9 +92,16 @@ export class StringSite {
         if (bulk !== undefined) e.block((scalar) => bulk(count, again, scalar))
         iteration()
         this.addTo(RCX, i64(-1))
+        this.leaveWhenStepping(this.register(RCX))
         e.br(again)
       }),
     )
+  }
+  /** Under RFLAGS.TF the trap comes after every iteration, with RIP at the instruction while there are more (SDM Vol. 3, 18.3.1.4). */
+  private leaveWhenStepping(more: Expr): void {
+    const { s } = this
+    const stepping = ne(32, this.control(RFLAGS_TF), i32(0))
+    s.e.if(and(32, stepping, ne(64, more, i64(0))), () => s.e.exit(EXIT_JUMP, s.rip))
   }
 
   /**
@@ -101,13 +117,16 @@ export class StringSite {
       return
     }
     e.if(ne(64, this.register(RCX), i64(0)), () => {
+      const left = e.variable(i64(0))
       e.loop((again) => {
         iteration()
         this.addTo(RCX, i64(-1))
         const goesOn = this.s.d.repne ? ne(this.bits, a, b) : eq(this.bits, a, b)
-        e.brIf(again, and(32, goesOn, ne(64, this.register(RCX), i64(0))))
+        e.assign(left, select(goesOn, this.register(RCX), i64(0)))
+        e.brIf(again, and(32, ne(64, left, i64(0)), eqz(32, this.control(RFLAGS_TF))))
       })
       setFlags()
+      this.leaveWhenStepping(left)
     })
     e.flags.forget()
   }

@@ -100,3 +100,39 @@ describe('REP STOS', () => {
     expect([host.ctx.reg(RCX), host.ctx.reg(RDI)]).toEqual([0n, BigInt(DATA + 0x7fd + count * size)])
   })
 })
+
+describe('single step (RFLAGS.TF)', () => {
+  const RFLAGS_TF = 0x100
+  /** RIP and RCX after each trap. */
+  function steps(code: number[], registers: Record<number, number>): [number, number][] {
+    const host = hostWith([...code, 0x90], registers)
+    host.ctx.rflags |= RFLAGS_TF
+    const seen: [number, number][] = []
+    for (let i = 0; i < 8 && host.ctx.rip < 0x10000n + BigInt(code.length); i++) {
+      expect(host.run()).toBe(HOST_EXIT_EXCEPTION)
+      expect(host.machine.processors[0].fault.vector).toBe(1)
+      seen.push([Number(host.ctx.rip - 0x10000n), Number(host.ctx.reg(RCX))])
+    }
+    return seen
+  }
+
+  it('traps after each iteration of a repeated instruction, at the instruction until it is done', () => {
+    expect(steps(REP_MOVSB, { [RCX]: 3, [RSI]: DATA, [RDI]: DATA + 64 })).toEqual([
+      [0, 2],
+      [0, 1],
+      [2, 0],
+    ])
+    expect(steps(REP_MOVSB, { [RCX]: 0, [RSI]: DATA, [RDI]: DATA + 64 })).toEqual([[2, 0]])
+  })
+
+  it('ends at the iteration that ends the comparison', () => {
+    // repne scasb with AL = 0 finds the zero in memory at once
+    expect(steps([0xf2, 0xae], { [RAX]: 0, [RCX]: 5, [RDI]: DATA })).toEqual([[2, 4]])
+    // repe scasb goes on while equal
+    expect(steps([0xf3, 0xae], { [RAX]: 0, [RCX]: 3, [RDI]: DATA })).toEqual([
+      [0, 2],
+      [0, 1],
+      [2, 0],
+    ])
+  })
+})
