@@ -151,9 +151,10 @@ export class VectorInstruction {
   }
 
   /** The memory operand's one element in every lane. */
-  private broadcastElement({ suppress }: ReadOptions): VectorSource {
+  private broadcastElement({ suppress, bytes }: ReadOptions): VectorSource {
     const bits = (MEMORY_ELEMENT_BYTES[this.s.d.memorySize] === 2 ? 16 : this.s.d.memoryBytes * 8) as Bits
-    const pointer = this.elementPointer(bits, suppress === undefined ? null : this.mask(suppress))
+    const count = bytes === undefined || suppress === undefined ? undefined : (bytes * 8) / suppress
+    const pointer = this.elementPointer(bits, suppress === undefined ? null : this.mask(suppress, count))
     return new VectorSource(pointer, 0, this.bytes, this.e.let(load(LOAD_SPLAT[bits], V128, pointer, 0)))
   }
 

@@ -2,12 +2,14 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { gzipSync } from 'node:zlib'
 import { EngineRunner } from './engine-runner.ts'
 import { check, type Fixture, type RecordedGroup, undefinedFlags } from './fixture.ts'
+import { floatCases } from './float-cases.ts'
 import { type Filling, initialState } from './initial-state.ts'
 import { integerCases, type Planned } from './integer-cases.ts'
 import { integerSequences } from './integer-sequences.ts'
 import { NativeRecorder, thisProcessor } from './native-recorder.ts'
 import { outcomeOf } from './outcome.ts'
 import { fromHex } from './record-layout.ts'
+import { vectorCases } from '../instructions/vector/vector-cases.ts'
 
 // Run through scripts/record-differential.mjs.
 
@@ -19,6 +21,8 @@ interface CaseSet {
 /** The recordable sets of cases by name. Add yours here. */
 const SETS: Record<string, CaseSet> = {
   integer: { plan: integerCases, filling: 'bits', x87: false },
+  vector: { plan: () => vectorCases(), filling: 'bits', x87: true },
+  float: { plan: floatCases, filling: 'bits', x87: false },
   'integer-sequences': { plan: integerSequences, filling: 'bits', x87: false },
 }
 

@@ -19,6 +19,7 @@ import {
   shuffle,
   signBits,
   topBits,
+  upTo,
   vand,
   vec1,
   vec2,
@@ -204,17 +205,20 @@ defineLanes(
   { readsAll: true },
 )
 
-/** Sums of |difference| between four bytes `b` (repeated) and the four bytes of `a` from `offset` + word number on. */
-function slidingDifferences(e: Emitter, a: Expr, offset: number, b: Expr): Expr {
+/** For words 0..7: the sum of |difference| between four bytes of a, from byte `from(word)` on, and four of b, from `against(word)` on. */
+function quadDifferences(e: Emitter, a: Expr, from: (word: number) => number, b: Expr, against: (word: number) => number): Expr {
+  const bytesAt = (source: Expr, start: (word: number) => number, j: number) =>
+    vec1(
+      V.i16x8_extend_low_i8x16_u,
+      rearrange(
+        8,
+        source,
+        upTo(16).map((i) => (start(i & 7) + j) & 15),
+      ),
+    )
   let sum: Expr | null = null
   for (let j = 0; j < 4; j++) {
-    const at = (i: number) => Math.min(15, offset + j + i)
-    const window = vec1(
-      V.i16x8_extend_low_i8x16_u,
-      rearrange(8, a, [0, 1, 2, 3, 4, 5, 6, 7].flatMap((i) => at(i)).concat([0, 0, 0, 0, 0, 0, 0, 0])),
-    )
-    const byte = vec1(V.i16x8_extend_low_i8x16_u, rearrange(8, b, new Array(16).fill(j)))
-    const difference = vec1(V.i16x8_abs, vec2(V.i16x8_sub, window, byte))
+    const difference = vec1(V.i16x8_abs, vec2(V.i16x8_sub, bytesAt(a, from, j), bytesAt(b, against, j)))
     sum = sum === null ? difference : vec2(V.i16x8_add, sum, difference)
   }
   return e.let(sum!)
@@ -224,11 +228,33 @@ defineLanes(
   both('MPSADBW'),
   16,
   2,
-  ({ e, immediate, chunk }, first, second) => {
+  ({ e, immediate, chunk }, a, b) => {
     const control = chunk & 1 ? immediate >> 3 : immediate
-    const a = e.let(first)
-    const b = e.let(rearrange(32, e.let(second), new Array(4).fill(control & 3)))
-    return slidingDifferences(e, a, control & 4, b)
+    return quadDifferences(
+      e,
+      e.let(a),
+      (word) => (control & 4) + word,
+      e.let(b),
+      () => (control & 3) * 4,
+    )
+  },
+  { readsAll: true },
+)
+/** VDBPSADBW: the immediate first rearranges the doublewords of the second source. */
+defineLanes(
+  'VDBPSADBW',
+  16,
+  2,
+  ({ e, immediate }, a, b) => {
+    const chosen = e.let(
+      rearrange(
+        32,
+        e.let(b),
+        [0, 2, 4, 6].map((at) => (immediate >> at) & 3),
+      ),
+    )
+    const ofA = (word: number) => (word & 2 ? 4 : 0) + (word & 4 ? 8 : 0)
+    return quadDifferences(e, e.let(a), ofA, chosen, (word) => (word & 4 ? 8 : 0) + (word & 1) + (word & 2))
   },
   { readsAll: true },
 )

@@ -1,4 +1,5 @@
 import type { Decoded } from '../../decoder/decoder.ts'
+import { OpKind } from '../../decoder/iced-tables.ts'
 import type { Emitter } from '../../translate/emitter.ts'
 import { type Bits, binary, type Expr, i32, i64, unary } from '../../translate/expr.ts'
 import { extractLane, lanesIn, replaceLane, topBits, vec1, vec2, zero } from '../../translate/lanes.ts'
@@ -15,6 +16,9 @@ export interface LaneContext {
   /** The 16-byte chunk being computed. */
   readonly chunk: number
 }
+
+/** Forms whose third operand is an immediate, where others of the mnemonic have a vector there. */
+export const thirdIsImmediate = (d: Decoded): boolean => d.opKind[2] === OpKind.Immediate8
 
 /** A result chunk from the same chunk of each source. Sources are expressions that may be used once (`e.let` keeps them). */
 export type LaneMeaning = (x: LaneContext, a: Expr, b: Expr, c: Expr) => Expr
@@ -139,7 +143,7 @@ export function perLane(e: Emitter, bits: Bits, sources: readonly Expr[], meanin
   const result = e.variable(zero())
   const lanes = kept.map((source) => e.variable(extractLane(bits, source, 0)))
   for (let i = 0; i < lanesIn(bits); i++) {
-    if (i > 0) lanes.forEach((lane, k) => e.assign(lane, extractLane(bits, kept[k], i)))
+    if (i > 0) for (const [k, lane] of lanes.entries()) e.assign(lane, extractLane(bits, kept[k], i))
     e.assign(result, replaceLane(bits, result, i, meaning(...lanes)))
   }
   return result

@@ -1,5 +1,5 @@
 import type { Decoded } from '../../decoder/decoder.ts'
-import { EncodingKind, OpKind } from '../../decoder/iced-tables.ts'
+import { OpKind } from '../../decoder/iced-tables.ts'
 import { type Bits, type Expr, load, low, zeroExtend } from '../../translate/expr.ts'
 import { gprBits } from '../../translate/instruction.ts'
 import { lanesOf, rearrange, replaceLane, shuffle, splat, vand, zero } from '../../translate/lanes.ts'
@@ -87,22 +87,19 @@ function lowElement(x: VectorInstruction, bits: 32 | 64): Expr {
  * becomes 0. EVEX forms move or keep the element by bit 0 of the opmask.
  */
 function scalarMove(mnemonics: string | string[], bits: 16 | 32 | 64, applies?: (d: Decoded) => boolean): void {
+  const elementOnly = (element: Expr, rest: Expr): Expr => shuffle(bits, element, rest, scalarPick(bits))
   const move = (x: VectorInstruction): void => {
     const { s, e } = x
     const mask = x.mask(bits, 1)
-    if (s.isMemory(0)) return x.store(bits, [e.let(x.source(1).chunk(0))], bits / 8)
-    const elementOnly = (element: Expr, rest: Expr): Expr => shuffle(bits, element, rest, scalarPick(bits))
-    if (s.isMemory(1)) {
-      const pointer = x.elementPointer(bits, mask)
-      const loaded = replaceLane(bits, zero(), 0, load(scalarLoad(bits), bits === 64 ? I64 : I32, pointer, 0))
-      const merged = mask === null ? loaded : elementOnly(x.mergeChunk(0, bits, 0, loaded, 1), zero())
-      const kept = e.let(merged)
-      return writeWhole(x, kept)
+    if (s.isMemory(0)) x.store(bits, [e.let(x.source(1).chunk(0))], bits / 8)
+    else if (s.isMemory(1)) {
+      const element = load(scalarLoad(bits), bits === 64 ? I64 : I32, x.elementPointer(bits, mask), 0)
+      const loaded = x.mergeChunk(0, bits, 0, replaceLane(bits, zero(), 0, element), 1)
+      writeWhole(x, mask === null ? loaded : elementOnly(loaded, zero()))
+    } else {
+      const moved = x.mergeChunk(0, bits, 0, x.source(s.d.opCount - 1).chunk(0), 1)
+      writeWhole(x, elementOnly(moved, x.source(x.firstSource).chunk(0)))
     }
-    const rest = x.source(s.d.encoding === EncodingKind.Legacy ? 0 : 1)
-    const element = x.source(s.d.opCount - 1)
-    const moved = x.mergeChunk(0, bits, 0, element.chunk(0), 1)
-    writeWhole(x, e.let(elementOnly(moved, rest.chunk(0))))
   }
   defineVector(mnemonics, move, applies)
 }

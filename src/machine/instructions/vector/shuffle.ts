@@ -1,7 +1,7 @@
 import type { Bits, Expr } from '../../translate/expr.ts'
 import { bytesOf, lanesOf, rearrange, shiftLanes, shuffle, swizzle, vand, vec2 } from '../../translate/lanes.ts'
 import { V } from '../../wasm/opcodes.ts'
-import { both, defineLanes } from './forms.ts'
+import { both, defineLanes, thirdIsImmediate } from './forms.ts'
 import { lookup } from './lookup.ts'
 
 /** Rearrangements inside 128-bit chunks. */
@@ -80,16 +80,15 @@ const inLane = (bits: 32 | 64, e: Parameters<typeof lookup>[0], source: Expr, co
     ),
   )
 }
-const hasImmediate = (d: { opKind: readonly number[] }): boolean => d.opKind[2] === 6
 defineLanes('VPERMILPS', 32, 2, ({ e }, a, control) => inLane(32, e, a, control), { readsAll: true })
 defineLanes('VPERMILPD', 64, 2, ({ e }, a, control) => inLane(64, e, a, control), { readsAll: true })
 defineLanes('VPERMILPS', 32, 1, ({ e, immediate }, a) => rearrange(32, e.let(a), crumbs(immediate)), {
   readsAll: true,
-  applies: hasImmediate,
+  applies: thirdIsImmediate,
 })
 defineLanes('VPERMILPD', 64, 1, ({ e, immediate, chunk }, a) => rearrange(64, e.let(a), pair(immediate, chunk)), {
   readsAll: true,
-  applies: hasImmediate,
+  applies: thirdIsImmediate,
 })
 
 // ---- interleaving ----
