@@ -1,12 +1,21 @@
 import type { InstructionDecoder } from './decoder/decoder.ts'
 import type { MachineMemory } from './machine-memory.ts'
-import { CONTEXT_TAG, JUMP_CACHE_BASE, JUMP_ENTRIES, JUMP_ENTRY_SIZE, PHYSICAL_BASE } from './memory-map.ts'
+import {
+  CONTEXT_TAG,
+  JUMP_CACHE_BASE,
+  JUMP_ENTRIES,
+  JUMP_ENTRY_SIZE,
+  PHYSICAL_BASE,
+  REGION_COUNTER_BASE,
+  REGION_SLOTS,
+} from './memory-map.ts'
 import { MODE_BITS } from './mode.ts'
 import type { SoftwareTlbPool } from './software-tlb.ts'
 import { bitnessOf, type CompiledRegion, RegionCompiler } from './translate/region.ts'
 import { jumpCacheOffset, runtimeModule } from './wasm/runtime-module.ts'
 
-const TABLE_SIZE = 16384
+/** Entries after which a cold region is compiled for speed. */
+const HOT_AFTER = 24
 /** Most bytes of the next page an instruction can need. */
 const TAIL = 15
 
@@ -19,6 +28,9 @@ export interface Region extends CompiledRegion {
   ripHi: number
   mode: number
   single: boolean
+  /** Page offset it was discovered from. */
+  entry: number
+  hot: boolean
 }
 
 /** The functions compiled code imports; the machine supplies those that reach TypeScript. */
@@ -39,6 +51,8 @@ export interface EngineOptions {
   jumpCache?: boolean
   /** Keep translations in the software TLBs; false walks at each access. */
   softwareTlb?: boolean
+  /** Regions are first compiled for a quick start, and again for speed when they have been entered often; false: at once. */
+  tiers?: boolean
   /** Computed jumps look for their target in the same region before they leave it. */
   insideJumps?: boolean
   /** A block that jumps to itself is a loop of its own. */
@@ -50,7 +64,15 @@ export interface EngineOptions {
 }
 
 /** Names of the switches, for command lines and tests. */
-export const ENGINE_SWITCHES = ['jumpCache', 'softwareTlb', 'insideJumps', 'selfLoops', 'fusedConditions', 'nativeFloat'] as const
+export const ENGINE_SWITCHES = [
+  'tiers',
+  'jumpCache',
+  'softwareTlb',
+  'insideJumps',
+  'selfLoops',
+  'fusedConditions',
+  'nativeFloat',
+] as const
 
 /** Compiled regions by the physical page they came from, and the table and jump cache through which they are reached. */
 export class CodeCache {
@@ -64,7 +86,7 @@ export class CodeCache {
   private readonly imports: WebAssembly.Imports
   private readonly byPage = new Map<number, Region[]>()
   private readonly freeSlots: number[] = []
-  private readonly options: { regionLimit: number; jumpCache: boolean; softwareTlb: boolean }
+  private readonly options: { regionLimit: number; jumpCache: boolean; softwareTlb: boolean; tiers: boolean }
   /** 1 for physical pages with compiled code: writes to them take the slow path. */
   readonly codePage: Uint8Array
   /** 64 bits a page: which 64-byte pieces hold compiled instructions. */
@@ -89,9 +111,10 @@ export class CodeCache {
       regionLimit: options.regionLimit ?? 160,
       jumpCache: options.jumpCache ?? true,
       softwareTlb: options.softwareTlb ?? true,
+      tiers: options.tiers ?? true,
     }
-    const runtime = new WebAssembly.Instance(new WebAssembly.Module(runtimeModule(TABLE_SIZE) as Uint8Array<ArrayBuffer>), {
-      m: { memory: mem.wasm },
+    const runtime = new WebAssembly.Instance(new WebAssembly.Module(runtimeModule(REGION_SLOTS) as Uint8Array<ArrayBuffer>), {
+      m: { memory: mem.wasm, readSlow: imports.readSlow as never, modifySlow: imports.modifySlow as never },
     })
     const exports = runtime.exports as Record<string, never>
     this.table = exports.table
@@ -102,13 +125,16 @@ export class CodeCache {
         flags: exports.flags,
         mulHighU: exports.mulHighU,
         mulHighS: exports.mulHighS,
+        readPointer: exports.readPointer,
+        modifyPointer: exports.modifyPointer,
+        storePointer: exports.storePointer,
         ...(imports as unknown as WebAssembly.ModuleImports),
       },
     }
     const pages = mem.physicalBytes >>> 12
     this.codePage = new Uint8Array(pages)
     this.codePieces = new Uint32Array(pages * 2)
-    for (let i = TABLE_SIZE - 1; i >= 0; i--) this.freeSlots.push(i)
+    for (let i = REGION_SLOTS - 1; i >= 0; i--) this.freeSlots.push(i)
     this.clearJumpCache()
   }
 
@@ -143,18 +169,47 @@ export class CodeCache {
     this.fillWindow(hpaPage, tailPage, mode)
     const limit = single || tailPage >= 0 ? 1 : this.options.regionLimit
     const slot = this.freeSlots.pop()!
-    const compiled = this.compiler.compile({ ripLo, ripHi, mode }, offset, limit, slot)
+    const hot = !this.options.tiers
+    const compiled = this.compiler.compile({ ripLo, ripHi, mode }, offset, limit, slot, hot)
     if (compiled === null) {
       this.freeSlots.push(slot)
       return null
     }
-    const region: Region = { ...compiled, slot, hpaPage, hpaPage2: tailPage, ripLo, ripHi, mode, single }
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(compiled.bytes as Uint8Array<ArrayBuffer>), this.imports)
-    this.table.set(region.slot, instance.exports.r as () => number)
-    this.regionsCompiled++
-    this.bytesCompiled += compiled.bytes.length
+    const region: Region = {
+      ...compiled,
+      slot,
+      hpaPage,
+      hpaPage2: tailPage,
+      ripLo,
+      ripHi,
+      mode,
+      single,
+      entry: offset,
+      hot: hot || limit === 1,
+    }
+    this.mem.i32[(REGION_COUNTER_BASE >> 2) + slot] = HOT_AFTER
+    this.install(region)
     this.add(region)
     return region
+  }
+
+  private install(region: Region): void {
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(region.bytes as Uint8Array<ArrayBuffer>), this.imports)
+    this.table.set(region.slot, instance.exports.r as () => number)
+    this.regionsCompiled++
+    this.bytesCompiled += region.bytes.length
+  }
+
+  /** Compiles a cold region again for speed; its slot and block numbers stay, so whoever knows them finds the new code. */
+  heat(region: Region): void {
+    if (region.hot) return
+    region.hot = true
+    this.fillWindow(region.hpaPage, -1, region.mode)
+    const { ripLo, ripHi, mode, entry, slot } = region
+    const compiled = this.compiler.compile({ ripLo, ripHi, mode }, entry, this.options.regionLimit, slot, true)
+    if (compiled === null) throw new Error('a region that was compiled once does not compile again')
+    region.bytes = compiled.bytes
+    this.install(region)
   }
 
   private fillWindow(hpaPage: number, tailPage: number, mode: number): void {

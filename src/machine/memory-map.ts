@@ -7,6 +7,7 @@
  *   0x0001000  per-machine scratch (bounce buffers of TypeScript slow paths)
  *   0x0010000  register files of the logical processors, 64 KiB apart (x87, vector, opmask, tiles, MXCSR, PKRU, XCR0 ...)
  *   0x0110000  jump cache: linear RIP -> compiled entry
+ *   0x0150000  entry counters of regions, u32 by table slot
  *   0x0800000  execution contexts, 2 KiB each (general registers, RIP, flags, segments, control registers)
  *   0x1000000  software TLBs, 32 KiB each
  *   0x2000000  physical memory, hpa 0
@@ -28,6 +29,10 @@ export const JUMP_CACHE_BASE = 0x110000
 export const JUMP_CACHE_BITS = 14
 export const JUMP_ENTRIES = 1 << JUMP_CACHE_BITS
 export const JUMP_ENTRY_SIZE = 16
+
+/** Entries left until a region is compiled again for speed: u32 for each of REGION_SLOTS table slots. */
+export const REGION_COUNTER_BASE = 0x150000
+export const REGION_SLOTS = 16384
 
 /** One software TLB: TLB_ENTRIES entries of 32 bytes {readTag i64, writeTag i64, addend u32, hpaPage u32, pad u64}. */
 export const TLB_POOL_BASE = 0x1000000

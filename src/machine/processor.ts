@@ -32,7 +32,16 @@ import { computeMode } from './mode-of-context.ts'
 import { ACCESS_FETCH, WALK_NO_MEMORY, WALK_NOT_CANONICAL, WALK_OK, WALK_PAGE_FAULT } from './page-walk.ts'
 import { readMsr, resetMsrs, writeMsr } from './processor-msrs.ts'
 import { processorSupervisorState } from './supervisor-state.ts'
-import { EXIT_BUDGET, EXIT_FAULT, EXIT_FAULT_EXACT, EXIT_JUMP, EXIT_LEAVE, EXIT_MISS, EXIT_RESYNC } from './translate/emitter.ts'
+import {
+  EXIT_BUDGET,
+  EXIT_FAULT,
+  EXIT_FAULT_EXACT,
+  EXIT_HOT,
+  EXIT_JUMP,
+  EXIT_LEAVE,
+  EXIT_MISS,
+  EXIT_RESYNC,
+} from './translate/emitter.ts'
 import { EMULATE_DONE, EMULATE_EXCEPTION, EMULATE_NEEDS_DATA, type MmioPort, type Vmcs } from './vmcs.ts'
 import { AMD_XSAVE, INTEL_XSAVE } from './xsave/behaviour.ts'
 import type { RestoreForm, SaveForm } from './xsave/forms.ts'
@@ -256,7 +265,10 @@ export class Processor {
       case EXIT_MISS:
         return this.miss()
       case EXIT_BUDGET:
-        return used === 0 && this.left > 0 ? this.stepOnce() : -1
+        if (used === 0) return this.left > 0 ? this.stepOnce() : -1
+        return this.heat()
+      case EXIT_HOT:
+        return this.heat()
       case EXIT_FAULT:
         this.context.advanceRip((this.lastInfo >>> 7) & 0xfff)
         this.left += this.lastInfo >>> 19
@@ -286,6 +298,14 @@ export class Processor {
     this.machine.code.remember(region, ctx.base, ctx.ripLo, ctx.ripHi, offset)
     this.grant(Math.min(this.left, CHUNK))
     return this.afterRegion(this.machine.code.enter(region, ctx.base, this.registerFile, offset))
+  }
+
+  /** The region at RIP has run often or long: compiles it for speed. -1 to go on, or the reason to return with. */
+  private heat(): number {
+    const region = this.regionAt(false)
+    if (region === null) return this.handleRaised()
+    this.machine.code.heat(region)
+    return -1
   }
 
   private codeBaseLo(): number {

@@ -43,6 +43,9 @@ export const FN_ASSIST = 5
 export const FN_FLAGS = 6
 export const FN_MUL_HIGH_U = 7
 export const FN_MUL_HIGH_S = 8
+export const FN_READ_POINTER = 9
+export const FN_MODIFY_POINTER = 10
+export const FN_STORE_POINTER = 11
 
 // What a region returns.
 /** Go on at the context's RIP. */
@@ -59,6 +62,8 @@ export const EXIT_LEAVE = 4
 export const EXIT_MISS = 5
 /** A call-out raised a fault: RIP in the context is exact. */
 export const EXIT_FAULT_EXACT = 6
+/** The region has been entered often: compile it again for speed, then go on at RIP. */
+export const EXIT_HOT = 7
 /** What a call-out returns to go on with the next instruction. */
 export const CONTINUE = -1
 
@@ -79,6 +84,11 @@ export class Emitter {
   usesFlags = false
   dirtyFlags = false
   usesMemory = false
+  /**
+   * Hot code looks translations up in place; cold code calls routines for it, which makes it a third of the size and as
+   * much quicker to compile.
+   */
+  hot = false
   /** Open wasm blocks around the code being written; labels are counted from here. */
   depth = 0
   faultDepth = 0
@@ -338,6 +348,7 @@ export class Emitter {
     for (let i = 0; i < memories; i++) this.code.byte(0)
   }
   private pointer(linear: Expr, bytes: number, tagOffset: number, slowFn: number): Expr {
+    if (!this.hot) return this.pointerByCall(slowFn === FN_READ_SLOW ? FN_READ_POINTER : FN_MODIFY_POINTER, linear, bytes)
     this.usesMemory = true
     const at = this.let(linear)
     const entry = this.tlbEntry(at)
@@ -348,6 +359,11 @@ export class Emitter {
     })
     return pointer
   }
+  private pointerByCall(fn: number, linear: Expr, bytes: number): Expr {
+    const pointer = this.let(call(fn, I32, this.ctx, linear, i32(this.instructionInfo | bytes)))
+    this.faultIfZero(pointer)
+    return pointer
+  }
   /** Completes a read-modify-write that went through the bounce buffer. Cannot fault. */
   commit(pointer: Expr): void {
     this.if(binary(W.i32_eq, I32, pointer, binary(W.i32_add, I32, this.ctx, i32(BOUNCE))), () => {
@@ -356,9 +372,13 @@ export class Emitter {
   }
   /** Stores a scalar or v128 at `linear`. Faults leave the region with nothing written. */
   storeMemory(linear: Expr, bytes: number, op: number, value: Expr): void {
-    this.usesMemory = true
     const at = this.let(linear)
     const kept = this.let(value)
+    if (!this.hot) {
+      this.storeByCall(at, bytes, op, kept)
+      return
+    }
+    this.usesMemory = true
     const entry = this.tlbEntry(at)
     this.if(
       this.tlbHit(entry, 8, at, bytes),
@@ -368,6 +388,13 @@ export class Emitter {
         this.faultIfZero(this.slow(FN_WRITE_SLOW, at, bytes))
       },
     )
+  }
+  private storeByCall(at: Expr, bytes: number, op: number, value: Expr): void {
+    const pointer = this.let(call(FN_STORE_POINTER, I32, this.ctx, at, i32(this.instructionInfo | bytes)))
+    this.store(op, pointer, 0, value)
+    this.if(binary(W.i32_eq, I32, pointer, binary(W.i32_add, I32, this.ctx, i32(BOUNCE))), () => {
+      this.faultIfZero(this.slow(FN_WRITE_SLOW, at, bytes))
+    })
   }
   loadInt(linear: Expr, bits: Bits): Expr {
     const pointer = this.readPointer(linear, bits / 8)

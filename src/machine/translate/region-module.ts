@@ -12,6 +12,9 @@ const IMPORTS: [string, number][] = [
   ['flags', 3],
   ['mulHighU', 4],
   ['mulHighS', 4],
+  ['readPointer', 5],
+  ['modifyPointer', 5],
+  ['storePointer', 5],
 ]
 
 const TYPES: [number[], number[]][] = [
@@ -20,6 +23,7 @@ const TYPES: [number[], number[]][] = [
   [[I32], [I32]],
   [[I32, I64, I64, I64], [I32]],
   [[I64, I64], [I64]],
+  [[I32, I64, I32], [I32]],
 ]
 
 /** Everything of a region module before its code section: the same for all. */

@@ -1,9 +1,9 @@
 import { Decoded, type InstructionDecoder } from '../decoder/decoder.ts'
 import { FlowControl } from '../decoder/iced-tables.ts'
-import { BUDGET, CC_A, CC_B, CC_OP, CC_RES, CONTEXT_TAG, GPR, RIP, TLB_POINTER } from '../memory-map.ts'
+import { BUDGET, CC_A, CC_B, CC_OP, CC_RES, CONTEXT_TAG, GPR, REGION_COUNTER_BASE, RIP, TLB_POINTER } from '../memory-map.ts'
 import { MODE_CODE_16, MODE_CODE_32, MODE_CODE_MASK } from '../mode.ts'
 import { CodeBuffer } from '../wasm/code.ts'
-import { I32, I64, W, type WasmType } from '../wasm/opcodes.ts'
+import { I32, I64, VOID, W, type WasmType } from '../wasm/opcodes.ts'
 import { jumpCacheEntry } from '../wasm/runtime-module.ts'
 import { definitions } from './definitions.ts'
 import {
@@ -11,6 +11,7 @@ import {
   Emitter,
   EXIT_BUDGET,
   EXIT_FAULT,
+  EXIT_HOT,
   EXIT_JUMP,
   LOCAL_BUDGET,
   LOCAL_CC_A,
@@ -69,7 +70,10 @@ export class RegionCompiler {
   private labels: number[] = []
   private current!: Block
   private selfLabel = 0
+  /** Table slot when computed jumps may stay inside, else -1. */
   private slot = -1
+  private tableSlot = 0
+  private counted = false
 
   private readonly insideJumps: boolean
   private readonly selfLoops: boolean
@@ -88,10 +92,14 @@ export class RegionCompiler {
    * Compiles from `entry` (page offset). The decoder's window is set to the page's bytes.
    * @param limit most instructions to include (1: a region for single-stepping)
    * @param slot table slot the region will have: computed jumps that stay inside are recognized by it
+   * @param hot compile for speed instead of for a quick start
    * @returns null when the first instruction is not decodable within the window
    */
-  compile(window: CodeWindow, entry: number, limit: number, slot: number): CompiledRegion | null {
+  compile(window: CodeWindow, entry: number, limit: number, slot: number, hot: boolean): CompiledRegion | null {
     this.poolUsed = 0
+    this.tableSlot = slot
+    this.e.hot = hot
+    this.counted = !hot && limit !== 1
     this.slot = limit === 1 || !this.insideJumps ? -1 : slot
     this.site.pageLo = window.ripLo
     this.site.pageHi = window.ripHi
@@ -334,6 +342,7 @@ export class RegionCompiler {
       out.byte(W.local_set)
       out.u32(index)
     }
+    if (this.counted) writeEntryCount(out, this.tableSlot)
     for (let r = 0; r < 16; r++) if (e.usedGpr & (1 << r)) put(LOCAL_GPR + r, e.ctx64(GPR + r * 8))
     if (e.usesFlags) {
       put(LOCAL_CC_OP, e.ctx32(CC_OP))
@@ -372,6 +381,29 @@ function writeLocals(out: CodeBuffer, temporaries: readonly WasmType[]): void {
     out.u32(1)
     out.byte(type)
   }
+}
+
+/** A cold region counts its entries down and asks to be compiled for speed instead of running when they are used up. */
+function writeEntryCount(out: CodeBuffer, slot: number): void {
+  const at = i32(REGION_COUNTER_BASE + slot * 4)
+  const ret = local(LOCAL_RET, I32)
+  const store = (value: Expr) => {
+    writeExpr(out, value)
+    out.byte(W.local_tee)
+    out.u32(LOCAL_RET)
+  }
+  writeExpr(out, at)
+  store(binary(W.i32_sub, I32, load(W.i32_load, I32, at, 0), i32(1)))
+  out.byte(W.i32_store)
+  out.byte(0)
+  out.u32(0)
+  writeExpr(out, ret)
+  out.byte(W.i32_eqz)
+  out.byte(W.if)
+  out.byte(VOID)
+  writeExpr(out, i32(EXIT_HOT))
+  out.byte(W.return)
+  out.byte(W.end)
 }
 
 function writeEpilogue(out: CodeBuffer, e: Emitter): void {

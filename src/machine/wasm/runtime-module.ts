@@ -1,5 +1,15 @@
 import { CC_ADD, CC_DEC, CC_FLAGS, CC_INC, CC_SUB } from '../flags.ts'
-import { CONTEXT_TAG, JUMP_CACHE_BASE, JUMP_CACHE_BITS, JUMP_ENTRY_SIZE, RIP } from '../memory-map.ts'
+import {
+  BOUNCE,
+  CONTEXT_TAG,
+  JUMP_CACHE_BASE,
+  JUMP_CACHE_BITS,
+  JUMP_ENTRY_SIZE,
+  RIP,
+  TLB_ENTRY_BITS,
+  TLB_ENTRY_SIZE,
+  TLB_POINTER,
+} from '../memory-map.ts'
 import { binary, type Expr, i32, i64, load, local, unary, writeExpr } from '../translate/expr.ts'
 import { CodeBuffer } from './code.ts'
 import { I32, I64, VOID, W } from './opcodes.ts'
@@ -9,45 +19,24 @@ const MISS = 5
 
 /**
  * The module that alone owns the function table: `run(ctx, fpu)` chains regions through the jump cache, and the routines
- * that regions import: `flags(op, a, b, res)`, `mulHighU(a, b)`, `mulHighS(a, b)`.
+ * that regions import: flags, the high half of products, and the software-TLB lookup of cold code.
  */
 export function runtimeModule(tableSize: number): Uint8Array {
   const out = new CodeBuffer(4096)
   for (const b of [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]) out.byte(b)
   out.section(
     1,
-    contents((s) => {
-      s.u32(4)
-      functionType(s, [I32, I32, I32], [I32])
-      functionType(s, [I32, I32], [I32])
-      functionType(s, [I32, I64, I64, I64], [I32])
-      functionType(s, [I64, I64], [I64])
-    }),
+    contents((s) => vector(s, TYPES, ([params, results]) => functionType(s, params, results))),
   )
-  out.section(
-    2,
-    contents((s) => {
-      s.u32(1)
-      s.name('m')
-      s.name('memory')
-      s.byte(2)
-      s.byte(0)
-      s.u32(1)
-    }),
-  )
+  out.section(2, contents(writeImports))
   out.section(
     3,
-    contents((s) => {
-      s.u32(4)
-      for (const type of [1, 2, 3, 3]) s.u32(type)
-    }),
+    contents((s) => vector(s, FUNCTIONS, ({ type }) => s.u32(type))),
   )
   out.section(
     4,
     contents((s) => {
-      s.u32(1)
-      s.byte(0x70)
-      s.byte(1)
+      for (const value of [1, 0x70, 1]) s.byte(value)
       s.u32(tableSize)
       s.u32(tableSize)
     }),
@@ -55,27 +44,109 @@ export function runtimeModule(tableSize: number): Uint8Array {
   out.section(
     7,
     contents((s) => {
-      s.u32(5)
+      s.u32(FUNCTIONS.length + 1)
       exported(s, 'table', 1, 0)
-      exported(s, 'run', 0, 0)
-      exported(s, 'flags', 0, 1)
-      exported(s, 'mulHighU', 0, 2)
-      exported(s, 'mulHighS', 0, 3)
+      FUNCTIONS.forEach(({ name }, i) => {
+        exported(s, name, 0, SLOW_PATHS.length + i)
+      })
     }),
   )
   out.section(
     10,
-    contents((s) => {
-      s.u32(4)
-      for (const body of [runBody(), flagsBody(), mulHighBody(false), mulHighBody(true)]) {
-        s.u32(body.length)
-        s.append(body.view())
-      }
-    }),
+    contents((s) =>
+      vector(s, FUNCTIONS, ({ body }) => {
+        const written = body()
+        s.u32(written.length)
+        s.append(written.view())
+      }),
+    ),
   )
   return out.view()
 }
 
+/** Types by index: region, run, flags, multiply, pointer, slow path. */
+const TYPES: [number[], number[]][] = [
+  [[I32, I32, I32], [I32]],
+  [[I32, I32], [I32]],
+  [[I32, I64, I64, I64], [I32]],
+  [[I64, I64], [I64]],
+  [[I32, I64, I32], [I32]],
+  [[I32, I32, I32, I32], [I32]],
+]
+/** Imported functions, indices 0 and 1. */
+const SLOW_PATHS = ['readSlow', 'modifySlow']
+const FUNCTIONS: { name: string; type: number; body: () => CodeBuffer }[] = [
+  { name: 'run', type: 1, body: runBody },
+  { name: 'flags', type: 2, body: flagsBody },
+  { name: 'mulHighU', type: 3, body: () => mulHighBody(false) },
+  { name: 'mulHighS', type: 3, body: () => mulHighBody(true) },
+  { name: 'readPointer', type: 4, body: () => pointerBody(0, (s) => callSlow(s, 0)) },
+  { name: 'modifyPointer', type: 4, body: () => pointerBody(8, (s) => callSlow(s, 1)) },
+  {
+    name: 'storePointer',
+    type: 4,
+    body: () => pointerBody(8, (s) => writeExpr(s, binary(W.i32_add, I32, local(0, I32), i32(BOUNCE)))),
+  },
+]
+
+function writeImports(s: CodeBuffer): void {
+  s.u32(SLOW_PATHS.length + 1)
+  for (const name of SLOW_PATHS) {
+    s.name('m')
+    s.name(name)
+    s.byte(0)
+    s.u32(5)
+  }
+  s.name('m')
+  s.name('memory')
+  for (const value of [2, 0, 1]) s.byte(value)
+}
+
+/**
+ * The software-TLB lookup that cold regions call: (ctx, linear, accessInfo) -> wasm address, or what `miss` leaves (a slow
+ * path's pointer, 0 after a fault; for stores the bounce buffer).
+ */
+function pointerBody(tagOffset: number, miss: (s: CodeBuffer) => void): CodeBuffer {
+  const s = new CodeBuffer(128)
+  s.u32(1)
+  s.u32(1)
+  s.byte(I32)
+  const [ctx, linear, info, entry] = [local(0, I32), local(1, I64), local(2, I32), local(3, I32)]
+  const wrap = (e: Expr) => unary(W.i32_wrap_i64, I32, e)
+  const shift = 12 - Math.log2(TLB_ENTRY_SIZE)
+  const index = binary(
+    W.i32_and,
+    I32,
+    binary(W.i32_shr_u, I32, wrap(linear), i32(shift)),
+    i32(((1 << TLB_ENTRY_BITS) - 1) * TLB_ENTRY_SIZE),
+  )
+  set(s, 3, binary(W.i32_add, I32, index, load(W.i32_load, I32, ctx, TLB_POINTER)))
+  const bytes = unary(W.i64_extend_i32_u, I64, binary(W.i32_and, I32, info, i32(0x7f)))
+  const last = binary(W.i64_sub, I64, binary(W.i64_add, I64, linear, bytes), i64(1))
+  const hit = binary(W.i64_eq, I32, load(W.i64_load, I64, entry, tagOffset), binary(W.i64_and, I64, last, i64(-4096)))
+  writeExpr(s, hit)
+  s.byte(W.if)
+  s.byte(VOID)
+  writeExpr(s, binary(W.i32_add, I32, wrap(linear), load(W.i32_load, I32, entry, 16)))
+  s.byte(W.return)
+  s.byte(W.end)
+  miss(s)
+  s.byte(W.end)
+  return s
+}
+function callSlow(s: CodeBuffer, fn: number): void {
+  writeExpr(s, local(0, I32))
+  writeExpr(s, unary(W.i32_wrap_i64, I32, local(1, I64)))
+  writeExpr(s, unary(W.i32_wrap_i64, I32, binary(W.i64_shr_u, I64, local(1, I64), i64(32))))
+  writeExpr(s, local(2, I32))
+  s.byte(W.call)
+  s.u32(fn)
+}
+
+function vector<T>(s: CodeBuffer, items: readonly T[], write: (item: T) => void): void {
+  s.u32(items.length)
+  for (const item of items) write(item)
+}
 function contents(write: (s: CodeBuffer) => void): CodeBuffer {
   const s = new CodeBuffer(512)
   write(s)
