@@ -1,53 +1,14 @@
-import { laneReciprocal, laneReciprocalSquareRoot } from './approximate.ts'
-import { laneFixup, laneGetExponent, laneGetMantissa, laneIsOfClass, laneRange, laneScale } from './avx512.ts'
+import { laneIsOfClass } from './avx512.ts'
+import { bfloat16DotProduct, bfloat16FromF32 } from './bfloat16.ts'
+import { DotProduct } from './dot-product.ts'
 import { F16, F32, F64, type Format } from './format.ts'
 import { Lane } from './lane.ts'
+import { executeLane, FLOAT_OP } from './lane-operation.ts'
 import { EXCEPTIONS_PRE_COMPUTATION } from './mxcsr.ts'
-import { laneAdd, laneDivide, laneMultiply, laneMultiplyAdd, laneSquareRoot } from './sse-arithmetic.ts'
-import { laneCompare, laneCompareFlags, laneMinMax } from './sse-compare.ts'
-import { ELEMENT_BITS, laneConvert, laneReduce, laneRound } from './sse-convert.ts'
+import { laneCompare, laneCompareFlags } from './sse-compare.ts'
+import { ELEMENT_BITS, laneConvert } from './sse-convert.ts'
 
-/**
- * Operations of `FloatUnit`. Bits 8..15 of an operation number hold its immediate, if it has one: FLOAT_OP.CMP | imm8 << 8.
- * Unary operations read operand a.
- */
-export const FLOAT_OP = {
-  ADD: 0,
-  SUB: 1,
-  MUL: 2,
-  DIV: 3,
-  MIN: 4,
-  MAX: 5,
-  SQRT: 6,
-  /** All ones or zeros; imm: predicate 0..31. */
-  CMP: 7,
-  /** imm: SDM ROUNDPD. */
-  ROUND: 8,
-  /** Even lanes a - b, odd lanes a + b. */
-  ADDSUB: 9,
-  /** a * b + c and its signs. NaN priority is a, b, c: pass the operands so (FMADD132: first, third, second ...). */
-  FMADD: 10,
-  FMSUB: 11,
-  FNMADD: 12,
-  FNMSUB: 13,
-  /** Even lanes subtract c, odd lanes add it; FMSUBADD the other way round. */
-  FMADDSUB: 14,
-  FMSUBADD: 15,
-  GETEXP: 16,
-  GETMANT: 17,
-  SCALEF: 18,
-  /** a destination, b source, c table. */
-  FIXUPIMM: 19,
-  RANGE: 20,
-  REDUCE: 21,
-  RNDSCALE: 22,
-  /** RCPPS and RSQRTPS; see approximate.ts for the accuracy. */
-  RCP: 23,
-  RSQRT: 24,
-  /** VRCP14*, VRSQRT14*, VRCPPH, VRSQRTPH. */
-  RCP14: 25,
-  RSQRT14: 26,
-} as const
+export { FLOAT_OP }
 
 /** Set in a result when an unmasked exception was raised: nothing is written, raise #XM (after ORing the flags into MXCSR). */
 export const FLOAT_UNMASKED = 0x100
@@ -74,6 +35,7 @@ export class FloatUnit {
   private readonly u16: Uint16Array
   private readonly lane = new Lane()
   private readonly results = new Int32Array(32)
+  private readonly dot = new DotProduct()
 
   constructor(buffer: ArrayBuffer) {
     this.i32 = new Int32Array(buffer)
@@ -136,7 +98,7 @@ export class FloatUnit {
       if ((((i < 32 ? maskLo : maskHi) >>> (i & 31)) & 1) === 0) continue
       this.load(format, i, a, b, c)
       lane.flags = 0
-      execute(lane, format, operation, imm, i)
+      executeLane(lane, format, operation, imm, i)
       flags |= lane.flags
       results[i] = lane.lo
       if (elementBits === 64) results[i + 16] = lane.hi
@@ -229,6 +191,38 @@ export class FloatUnit {
     return status
   }
 
+  /** DPPS (`elementBits` 32) and DPPD on 128 bits. */
+  dotProduct(elementBits: number, imm: number, a: number, b: number, out: number, mxcsr: number): number {
+    const { lane, i32 } = this
+    this.begin(elementBits, mxcsr)
+    const status = this.status(this.dot.compute(lane, elementBits, imm, i32, a >> 2, b >> 2))
+    if (status >= FLOAT_UNMASKED) return status
+    for (let word = 0; word < 4; word++) {
+      const element = elementBits === 64 ? word >> 1 : word
+      const value = elementBits === 64 && (word & 1) !== 0 ? lane.hi : lane.lo
+      i32[(out >> 2) + word] = ((imm >>> element) & 1) !== 0 ? value : 0
+    }
+    return status
+  }
+
+  /** VCVTNEPS2BF16: `laneCount` singles to as many bfloat16. VCVTNE2PS2BF16 is two of these. Raises nothing. */
+  convertToBfloat16(laneCount: number, source: number, out: number, mask: number): void {
+    // Results are narrower and written upward, so the operand may be overwritten.
+    for (let i = 0; i < laneCount; i++) {
+      if ((mask >>> i) & 1) this.u16[(out >> 1) + i] = bfloat16FromF32(this.i32[(source >> 2) + i])
+    }
+  }
+
+  /** VDPBF16PS: adds the products of two pairs of bfloat16 to each selected single at `out`. Raises nothing. */
+  dotProductBfloat16(laneCount: number, a: number, b: number, out: number, mask: number): void {
+    const i32 = this.i32
+    for (let i = 0; i < laneCount; i++) {
+      if (((mask >>> i) & 1) === 0) continue
+      const at = (out >> 2) + i
+      i32[at] = bfloat16DotProduct(this.lane, i32[at], i32[(a >> 2) + i], i32[(b >> 2) + i])
+    }
+  }
+
   private begin(elementBits: number, mxcsr: number): Format {
     const { lane } = this
     lane.control(mxcsr)
@@ -278,67 +272,5 @@ export class FloatUnit {
     if (unmasked === 0) return flags
     if ((unmasked & EXCEPTIONS_PRE_COMPUTATION) !== 0) return (flags & EXCEPTIONS_PRE_COMPUTATION) | FLOAT_UNMASKED
     return flags | FLOAT_UNMASKED
-  }
-}
-
-function execute(lane: Lane, format: Format, operation: number, imm: number, index: number) {
-  switch (operation) {
-    case FLOAT_OP.ADD:
-      return laneAdd(lane, format, 0)
-    case FLOAT_OP.SUB:
-      return laneAdd(lane, format, 1)
-    case FLOAT_OP.MUL:
-      return laneMultiply(lane, format)
-    case FLOAT_OP.DIV:
-      return laneDivide(lane, format)
-    case FLOAT_OP.MIN:
-      return laneMinMax(lane, false)
-    case FLOAT_OP.MAX:
-      return laneMinMax(lane, true)
-    case FLOAT_OP.SQRT:
-      return laneSquareRoot(lane, format)
-    case FLOAT_OP.CMP:
-      lane.hi = lane.lo = laneCompare(lane, imm) ? -1 : 0
-      return
-    case FLOAT_OP.ROUND:
-      return laneRound(lane, format, imm, 0)
-    case FLOAT_OP.ADDSUB:
-      return laneAdd(lane, format, (index & 1) ^ 1)
-    case FLOAT_OP.FMADD:
-      return laneMultiplyAdd(lane, format, 0, 0)
-    case FLOAT_OP.FMSUB:
-      return laneMultiplyAdd(lane, format, 0, 1)
-    case FLOAT_OP.FNMADD:
-      return laneMultiplyAdd(lane, format, 1, 0)
-    case FLOAT_OP.FNMSUB:
-      return laneMultiplyAdd(lane, format, 1, 1)
-    case FLOAT_OP.FMADDSUB:
-      return laneMultiplyAdd(lane, format, 0, (index & 1) ^ 1)
-    case FLOAT_OP.FMSUBADD:
-      return laneMultiplyAdd(lane, format, 0, index & 1)
-    case FLOAT_OP.GETEXP:
-      return laneGetExponent(lane, format)
-    case FLOAT_OP.GETMANT:
-      return laneGetMantissa(lane, format, imm)
-    case FLOAT_OP.SCALEF:
-      return laneScale(lane, format)
-    case FLOAT_OP.FIXUPIMM:
-      return laneFixup(lane, format, imm)
-    case FLOAT_OP.RANGE:
-      return laneRange(lane, format, imm)
-    case FLOAT_OP.REDUCE:
-      return laneReduce(lane, format, imm)
-    case FLOAT_OP.RNDSCALE:
-      return laneRound(lane, format, imm, imm >>> 4)
-    case FLOAT_OP.RCP:
-      return laneReciprocal(lane, format, true)
-    case FLOAT_OP.RSQRT:
-      return laneReciprocalSquareRoot(lane, format, true)
-    case FLOAT_OP.RCP14:
-      return laneReciprocal(lane, format, false)
-    case FLOAT_OP.RSQRT14:
-      return laneReciprocalSquareRoot(lane, format, false)
-    default:
-      throw new Error(`float operation ${operation}`)
   }
 }

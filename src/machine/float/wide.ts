@@ -1,7 +1,6 @@
 import type { Unpacked } from './format.ts'
-
-const LIMB = 0x400000
-const LIMB_MASK = 0x3fffff
+import { LIMB, LIMB_MASK, PER_LIMB, quotientDigit, rootDigit } from './limbs.ts'
+import { add128, compare128, leadingZeros128, shiftLeft128, shiftRight128, subtract128 } from './words128.ts'
 
 /**
  * An exact, or truncated but sticky, result before rounding: (hi:lo + rest / 2^32) / 2^63 * 2^exp, normalized unless zero.
@@ -162,13 +161,13 @@ export class Wide {
     const b1 = (b.lo >>> 22) | ((b.hi & 0xfff) << 10)
     const b2 = b.hi >>> 12
     const p0 = a0 * b0
-    const c0 = Math.floor(p0 / LIMB)
+    const c0 = Math.floor(p0 * PER_LIMB)
     const p1 = a0 * b1 + a1 * b0 + c0
-    const c1 = Math.floor(p1 / LIMB)
+    const c1 = Math.floor(p1 * PER_LIMB)
     const p2 = a0 * b2 + a1 * b1 + a2 * b0 + c1
-    const c2 = Math.floor(p2 / LIMB)
+    const c2 = Math.floor(p2 * PER_LIMB)
     const p3 = a1 * b2 + a2 * b1 + c2
-    const c3 = Math.floor(p3 / LIMB)
+    const c3 = Math.floor(p3 * PER_LIMB)
     const p4 = a2 * b2 + c3
     const l0 = p0 - c0 * LIMB
     const l1 = p1 - c1 * LIMB
@@ -230,9 +229,9 @@ export class Wide {
     r[0] = a.lo & LIMB_MASK
     r[1] = (a.lo >>> 22) | ((a.hi & 0xfff) << 10)
     r[2] = a.hi >>> 12
-    const q2 = this.quotientDigit(divisor, b2, b1, b0)
-    const q1 = this.quotientDigit(divisor, b2, b1, b0)
-    const q0 = this.quotientDigit(divisor, b2, b1, b0)
+    const q2 = quotientDigit(r, divisor, b2, b1, b0)
+    const q1 = quotientDigit(r, divisor, b2, b1, b0)
+    const q0 = quotientDigit(r, divisor, b2, b1, b0)
     // q2 is up to 23 bits long: the quotient lies in (2^65, 2^67).
     const sticky = r[0] !== 0 || r[1] !== 0 || r[2] !== 0 ? 1 : 0
     this.sign = a.sign ^ b.sign
@@ -247,43 +246,6 @@ export class Wide {
       this.rest = (q0 << 30) | sticky
       this.exp--
     }
-  }
-
-  /** floor(remainder * 2^22 / divisor); the remainder is left in the limbs. */
-  private quotientDigit(divisor: number, b2: number, b1: number, b0: number): number {
-    const r = this.limbs
-    const r2 = r[2]
-    const r1 = r[1]
-    const r0 = r[0]
-    // The estimate is off by at most one: three roundings of 2^-53 against 23 bits.
-    let q = Math.floor((((r2 * LIMB + r1) * LIMB + r0) / divisor) * LIMB)
-    let t0 = -q * b0
-    let t1 = r0 - q * b1
-    let t2 = r1 - q * b2 + r2 * LIMB
-    let carry = Math.floor(t0 / LIMB)
-    t0 -= carry * LIMB
-    t1 += carry
-    carry = Math.floor(t1 / LIMB)
-    t1 -= carry * LIMB
-    t2 += carry
-    if (t2 < 0) {
-      q--
-      t0 += b0
-      t1 += b1
-      t2 += b2
-    } else if (t2 > b2 || (t2 === b2 && (t1 > b1 || (t1 === b1 && t0 >= b0)))) {
-      q++
-      t0 -= b0
-      t1 -= b1
-      t2 -= b2
-    }
-    carry = Math.floor(t0 / LIMB)
-    r[0] = t0 - carry * LIMB
-    t1 += carry
-    carry = Math.floor(t1 / LIMB)
-    r[1] = t1 - carry * LIMB
-    r[2] = t2 + carry
-    return q
   }
 
   /** Square root of a positive number: 66 bits in three digits of 22, then a sticky bit. */
@@ -301,121 +263,13 @@ export class Wide {
     const r = this.limbs
     r[0] = top - s2 * s2
     r[1] = r[2] = r[3] = 0
-    const s1 = this.rootDigit(s2, 0, n3, 0)
-    const s0 = this.rootDigit(s2 * LIMB + s1, 1, 0, 0)
+    const s1 = rootDigit(r, s2, 0, n3, 0)
+    const s0 = rootDigit(r, s2 * LIMB + s1, 1, 0, 0)
     const sticky = r[0] !== 0 || r[1] !== 0 || r[2] !== 0 || r[3] !== 0 ? 1 : 0
     this.sign = 0
     this.exp = (a.exp - odd) / 2
     this.hi = (s2 << 10) | (s1 >>> 12)
     this.lo = (s1 << 20) | (s0 >>> 2)
     this.rest = (s0 << 30) | sticky
-  }
-
-  /**
-   * One more digit q of a root whose digits so far are `s` (one, or with `two` two of them): remainder * 2^44 + next two
-   * limbs - (2 * s * 2^22 + q) * q >= 0, the largest such q.
-   */
-  private rootDigit(s: number, two: number, n1: number, n0: number): number {
-    const r = this.limbs
-    const sHigh = two ? Math.floor(s / LIMB) : 0
-    const sLow = two ? s - sHigh * LIMB : s
-    const remainder = (r[2] * LIMB + r[1]) * LIMB + r[0]
-    let q = Math.min(Math.floor(((remainder * LIMB + n1) / s) * 0.5) + 1, LIMB_MASK)
-    let t0 = 0
-    let t1 = 0
-    let t2 = 0
-    let t3 = 0
-    for (; ; q--) {
-      t0 = n0 - q * q
-      t1 = n1 - 2 * sLow * q
-      t2 = r[0] - 2 * sHigh * q
-      t3 = r[1] + r[2] * LIMB
-      let carry = Math.floor(t0 / LIMB)
-      t0 -= carry * LIMB
-      t1 += carry
-      carry = Math.floor(t1 / LIMB)
-      t1 -= carry * LIMB
-      t2 += carry
-      carry = Math.floor(t2 / LIMB)
-      t2 -= carry * LIMB
-      t3 += carry
-      if (t3 >= 0) break
-    }
-    r[0] = t0
-    r[1] = t1
-    r[2] = t2
-    r[3] = t3
-    return q
-  }
-}
-
-function shiftRight128(w: Int32Array, n: number): void {
-  let lost = 0
-  if (n >= 128) {
-    lost = w[0] | w[1] | w[2] | w[3]
-    w.fill(0)
-  } else {
-    for (; n >= 32; n -= 32) {
-      lost |= w[0]
-      w[0] = w[1]
-      w[1] = w[2]
-      w[2] = w[3]
-      w[3] = 0
-    }
-    if (n !== 0) {
-      lost |= w[0] << (32 - n)
-      w[0] = (w[0] >>> n) | (w[1] << (32 - n))
-      w[1] = (w[1] >>> n) | (w[2] << (32 - n))
-      w[2] = (w[2] >>> n) | (w[3] << (32 - n))
-      w[3] >>>= n
-    }
-  }
-  if (lost !== 0) w[0] |= 1
-}
-
-function shiftLeft128(w: Int32Array, n: number): void {
-  for (; n >= 32; n -= 32) {
-    w[3] = w[2]
-    w[2] = w[1]
-    w[1] = w[0]
-    w[0] = 0
-  }
-  if (n === 0) return
-  w[3] = (w[3] << n) | (w[2] >>> (32 - n))
-  w[2] = (w[2] << n) | (w[1] >>> (32 - n))
-  w[1] = (w[1] << n) | (w[0] >>> (32 - n))
-  w[0] <<= n
-}
-
-function leadingZeros128(w: Int32Array): number {
-  if (w[3] !== 0) return Math.clz32(w[3])
-  if (w[2] !== 0) return 32 + Math.clz32(w[2])
-  if (w[1] !== 0) return 64 + Math.clz32(w[1])
-  return 96 + Math.clz32(w[0])
-}
-
-function compare128(a: Int32Array, b: Int32Array): number {
-  for (let i = 3; i >= 0; i--) if (a[i] !== b[i]) return a[i] >>> 0 > b[i] >>> 0 ? 1 : -1
-  return 0
-}
-
-/** a += b; true when a carry left the top. */
-function add128(a: Int32Array, b: Int32Array): boolean {
-  let carry = 0
-  for (let i = 0; i < 4; i++) {
-    const sum = (a[i] >>> 0) + (b[i] >>> 0) + carry
-    a[i] = sum | 0
-    carry = sum > 0xffffffff ? 1 : 0
-  }
-  return carry !== 0
-}
-
-/** out = a - b, where a >= b. */
-function subtract128(out: Int32Array, a: Int32Array, b: Int32Array): void {
-  let borrow = 0
-  for (let i = 0; i < 4; i++) {
-    const difference = (a[i] >>> 0) - (b[i] >>> 0) - borrow
-    out[i] = difference | 0
-    borrow = difference < 0 ? 1 : 0
   }
 }

@@ -13,8 +13,8 @@ import {
 } from './big-float.ts'
 import { INTEGER_BIT, KIND_INFINITY, KIND_ZERO, type Unpacked, X80_MAX_BIASED } from './format.ts'
 import { EXCEPTION_PE, EXCEPTION_UE, EXCEPTION_ZE } from './mxcsr.ts'
-import { X87Memory } from './x87-memory.ts'
 import { FSW_C1, FSW_C2, X87_FAULT_MF, X87_OK } from './x87-state.ts'
+import { X87Store } from './x87-store.ts'
 
 /**
  * F2XM1, FYL2X, FYL2XP1, FPATAN, FPTAN, FSIN, FCOS, FSINCOS.
@@ -24,7 +24,7 @@ import { FSW_C1, FSW_C2, X87_FAULT_MF, X87_OK } from './x87-state.ts'
  * reduced by pi with 66 significant bits, as processors do (SDM Vol. 1 §8.3.8): FSIN of a number near pi shows the
  * difference. Special cases: the tables of SDM Vol. 2.
  */
-export class X87Transcendental extends X87Memory {
+export class X87Transcendental extends X87Store {
   private toBig(o: Unpacked): BigFloat {
     return bigFloat(o.sign !== 0, (BigInt(o.hi >>> 0) << 32n) | BigInt(o.lo >>> 0), o.exp - 63)
   }

@@ -1,5 +1,5 @@
 import { X87Environment } from './x87-environment.ts'
-import { X87_M16INT, X87_M32, X87_M32INT, X87_M64, X87_M64INT } from './x87-memory.ts'
+import { X87_M16INT, X87_M32, X87_M32INT, X87_M64, X87_M64INT } from './x87-load.ts'
 import { X87_FAULT_MF, X87_FAULT_UD, X87_OK } from './x87-state.ts'
 
 const RFLAGS_CF = 0x01

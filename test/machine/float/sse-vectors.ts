@@ -79,6 +79,19 @@ function runOf(group: Group): Run {
     const how = conversion(element.ELEMENT_F32, element.ELEMENT_F16)
     return (unit, mxcsr) => unit.convert(how, 4, A, OUT, imm & 4 ? mxcsr : (mxcsr & ~0x6000) | ((imm & 3) << 13), 15, 0)
   }
+  if (text === 'cvtneps2bf16') {
+    return (unit) => {
+      unit.convertToBfloat16(4, A, OUT, 15)
+      return 0
+    }
+  }
+  if (text === 'dpbf16ps') {
+    return (unit) => {
+      for (let i = 0; i < 4; i++) unit['i32'][(OUT >> 2) + i] = unit['i32'][(C >> 2) + i]
+      unit.dotProductBfloat16(4, A, B, OUT, 15)
+      return 0
+    }
+  }
   const parsed = /^(k?[a-z]+(?:14_|213_|132_)?)(32|64)(?:x(\d))?$/.exec(text)
   if (!parsed) throw new Error(`group ${group.name}`)
   const bits = Number(parsed[2])
@@ -92,6 +105,8 @@ function runOf(group: Group): Run {
         unit['i32'][OUT >> 2] = result >>> 16
         return result & 0xffff
       }
+    case 'dp':
+      return (unit, mxcsr) => unit.dotProduct(bits, imm, A, B, OUT, mxcsr)
     case 'kcmp':
       return (unit, mxcsr) => unit.compareToMask(imm, bits, lanes, A, B, OUT, mxcsr, 15)
     case 'fpclass':
