@@ -65,6 +65,13 @@ export class MaskedMemory {
     )
   }
 
+  /** The same for instructions that access masked-off elements too, so that these can fault (exception class E6NF). */
+  storeWhole(chunks: readonly Expr[]): void {
+    const pointer = this.e.modifyPointer(this.linear, this.bytes)
+    this.storeAtOnce(pointer, chunks)
+    this.e.commit(pointer)
+  }
+
   private storeAtOnce(pointer: Expr, chunks: readonly Expr[]): void {
     const e = this.e
     if (this.bytes < 16) {

@@ -67,6 +67,8 @@ export interface ReadOptions {
   unaligned?: boolean
   /** VEX and EVEX operand that must be aligned. */
   aligned?: boolean
+  /** Store that accesses masked-off elements too. */
+  whole?: boolean
 }
 
 /** One vector instruction while it is translated: vector length, opmask, operands in 16-byte chunks. */
@@ -224,7 +226,8 @@ export class VectorInstruction {
   store(elementBits: Bits, chunks: readonly Expr[], bytes: number, options: ReadOptions = {}): void {
     const mask = this.isEvex ? this.mask(elementBits, (bytes * 8) / elementBits) : null
     const linear = this.alignedAddress(bytes, options, mask)
-    if (mask !== null) new MaskedMemory(this.e, linear, mask).store(chunks)
+    if (mask !== null && options.whole) new MaskedMemory(this.e, linear, mask).storeWhole(chunks)
+    else if (mask !== null) new MaskedMemory(this.e, linear, mask).store(chunks)
     else this.storeWhole(linear, chunks, bytes)
   }
   storeWhole(linear: Expr, chunks: readonly Expr[], bytes: number): void {

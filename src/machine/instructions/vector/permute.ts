@@ -162,7 +162,7 @@ for (const [suffix, bits, bytes] of groups) {
     const source = x.source(1)
     const start = groupStart(x)
     const kept = x.keep((c) => source.chunk(start + c), size)
-    if (x.s.isMemory(0)) x.store(bits, kept, bytes)
+    if (x.s.isMemory(0)) x.store(bits, kept, bytes, { whole: true })
     else x.write(0, bits, (c) => kept[c], bytes)
   })
 }

@@ -88,18 +88,13 @@ function halved(x: VectorInstruction, half: Bits, chunks: Expr[]): Expr[] {
 }
 /** The result has `bytes` (2..32); the opmask has a bit for each of its elements, and a register is 0 above it. */
 function writeNarrow(x: VectorInstruction, to: Bits, bytes: number, chunks: Expr[]): void {
-  if (x.s.isMemory(0)) return x.store(to, chunks, bytes)
-  if (bytes >= 16) return x.write(0, to, (c) => chunks[c], bytes)
-  const merged = x.mergeChunk(0, to, 0, chunks[0], (bytes * 8) / to)
-  x.writeUnmasked(
-    0,
-    () =>
-      vand(
-        merged,
-        lanesOf(8, (byte) => (byte < bytes ? -1 : 0)),
-      ),
-    16,
-  )
+  if (x.s.isMemory(0)) x.store(to, chunks, bytes)
+  else if (bytes >= 16) x.write(0, to, (c) => chunks[c], bytes)
+  else {
+    const merged = x.mergeChunk(0, to, 0, chunks[0], (bytes * 8) / to)
+    const present = lanesOf(8, (byte) => (byte < bytes ? -1 : 0))
+    x.writeUnmasked(0, () => vand(merged, present), 16)
+  }
 }
 for (const [letters, from, to] of [
   ['WB', 16, 8],
