@@ -1,0 +1,65 @@
+import { FLOAT_OP } from '../../float/float-unit.ts'
+import { vand, vec1, vec2, vor } from '../../translate/lanes.ts'
+import { BOTH, defineForms, type LaneTest, type Native } from './forms.ts'
+import { ADD, abs, DIV, floats, ge, gt, largest, le, MUL, type NativeBits, pmax, pmin, SQRT, SUB, smallest } from './lanes.ts'
+import { bothOrdinary, finite, isZero, ordinary, safelyNormal, smaller } from './tests.ts'
+
+/** ADD, SUB, MUL, DIV, SQRT, MIN, MAX. SDM Vol. 2; the tests: operation.ts. */
+
+// Sums are exact where they are zero or denormal: no underflow, and zeros have the sign of round-to-nearest.
+const sumOfNormal: LaneTest = ({ bits }, r, a, b) => vand(ge(bits, smaller(bits, a, b), smallest(bits)), finite(bits, r))
+const sumOfOrdinary: LaneTest = (f, r, a, b) => vand(bothOrdinary(f, r, a, b, b), finite(f.bits, r))
+const sum = (wasm: Record<NativeBits, number>): Native => ({
+  result: ({ bits }, a, b) => vec2(wasm[bits], a, b),
+  tests: [sumOfNormal, sumOfOrdinary],
+  control: 'rounds',
+})
+
+const allNormal: LaneTest = ({ e, bits }, r, a, b) => {
+  const magnitude = e.let(abs(bits, r))
+  return vand(gt(bits, pmin(bits, smaller(bits, a, b), magnitude), smallest(bits)), le(bits, magnitude, largest(bits)))
+}
+/** A zero factor makes an exact zero (or NaN, which is not finite). */
+const productOfOrdinary: LaneTest = (f, r, a, b) => {
+  const { e, bits } = f
+  const zeroFactor = vor(isZero(bits, a), isZero(bits, b))
+  const safe = vor(gt(bits, e.let(abs(bits, r)), smallest(bits)), zeroFactor)
+  return vand(vand(bothOrdinary(f, r, a, b, b), finite(bits, r)), safe)
+}
+const quotientOfOrdinary: LaneTest = (f, r, a, b) => {
+  const { bits } = f
+  const safe = vor(gt(bits, abs(bits, r), smallest(bits)), isZero(bits, a))
+  return vand(vand(bothOrdinary(f, r, a, b, b), finite(bits, r)), safe)
+}
+
+/** Roots of denormal numbers are below the root of the smallest normal one. */
+const rootOfSmallest = (bits: NativeBits): number => (bits === 64 ? 2 ** -511 : 2 ** -63)
+const rootOfNormal: LaneTest = ({ bits }, r) => vand(ge(bits, r, floats(bits, rootOfSmallest(bits))), le(bits, r, largest(bits)))
+const rootOfOrdinary: LaneTest = ({ bits }, r, a) =>
+  vand(vor(ge(bits, r, floats(bits, rootOfSmallest(bits))), isZero(bits, a)), le(bits, r, largest(bits)))
+
+const once = (native: Native) => () => native
+const two = (name: string, op: number, native: Native): void => defineForms(name, BOTH, { op, sources: 2, native: once(native) })
+two('ADD', FLOAT_OP.ADD, sum(ADD))
+two('SUB', FLOAT_OP.SUB, sum(SUB))
+two('MUL', FLOAT_OP.MUL, {
+  result: ({ bits }, a, b) => vec2(MUL[bits], a, b),
+  tests: [allNormal, productOfOrdinary],
+  control: 'rounds',
+})
+two('DIV', FLOAT_OP.DIV, {
+  result: ({ bits }, a, b) => vec2(DIV[bits], a, b),
+  tests: [allNormal, quotientOfOrdinary],
+  control: 'rounds',
+})
+defineForms('SQRT', BOTH, {
+  op: FLOAT_OP.SQRT,
+  sources: 1,
+  native: once({ result: ({ bits }, a) => vec1(SQRT[bits], a), tests: [rootOfNormal, rootOfOrdinary], control: 'rounds' }),
+})
+
+// The second operand for equal zeros: WebAssembly's pseudo-minimum and -maximum with the operands exchanged.
+two('MIN', FLOAT_OP.MIN, { result: ({ bits }, a, b) => pmin(bits, b, a), tests: [bothOrdinary], control: null })
+two('MAX', FLOAT_OP.MAX, { result: ({ bits }, a, b) => pmax(bits, b, a), tests: [bothOrdinary], control: null })
+
+export { ordinary, safelyNormal }

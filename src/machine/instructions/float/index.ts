@@ -1,0 +1,4 @@
+/** Floating-point arithmetic: importing this defines it. */
+import './arithmetic.ts'
+import './compare.ts'
+import './convert.ts'
