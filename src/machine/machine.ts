@@ -38,6 +38,8 @@ export interface MachineCounters {
   msrReads: number
   msrWrites: number
   vmEntries: number
+  /** Instructions retired by guests. */
+  guestRetired: number
 }
 
 /** One physical machine: memory, logical processors, the engine. It knows nothing of Linux or KVM. */
@@ -61,6 +63,7 @@ export class Machine {
     msrReads: 0,
     msrWrites: 0,
     vmEntries: 0,
+    guestRetired: 0,
   }
   /** Instructions retired on all processors since the machine was made: the virtual clock. */
   retired = 0

@@ -206,6 +206,7 @@ export class Processor {
   private finish(budget: number): void {
     this.retired = budget - this.left
     this.machine.retired += this.retired
+    if (this.vmcs !== null) this.machine.counters.guestRetired += this.retired
     this.vmcs = null
   }
 

@@ -1,0 +1,66 @@
+import { readFileSync } from 'node:fs'
+import { parseCpuSpec } from '../isa/cpu-grammar.ts'
+import { UserError } from '../isa/user-error.ts'
+import { installKvm } from '../kvm/install.ts'
+import { bootKernel } from '../linux/boot.ts'
+import type { Kernel } from '../linux/kernel.ts'
+import { ENGINE_SWITCHES, type EngineOptions } from '../machine/code-cache.ts'
+import { Machine } from '../machine/machine.ts'
+import { kernelProfile } from '../profiles/index.ts'
+
+export interface HostOptions {
+  readonly cpu: string
+  readonly kernel: string
+  readonly cpus: number
+  readonly memory: number
+  readonly seed: number
+  readonly engine?: string
+}
+
+export interface ProgramHost {
+  readonly machine: Machine
+  readonly kernel: Kernel
+}
+
+/** A modelled host as the command line describes it, with KVM installed. UserError for a name that is not known. */
+export function programHost(options: HostOptions): ProgramHost {
+  const model = parseCpuSpec(options.cpu)
+  const profile = kernelProfile(options.kernel)
+  const machine = new Machine({
+    model,
+    processors: options.cpus,
+    physicalBytes: options.memory & ~0xffff,
+    decoder: decoderModule(),
+    engine: engineOptions(options.engine ?? ''),
+    seed: options.seed,
+  })
+  const kernel = bootKernel(machine, { profile, seed: options.seed })
+  installKvm(kernel, machine)
+  return { machine, kernel }
+}
+
+/** iced's .wasm lies beside the bundle (scripts/build.mjs). */
+export function decoderModule(): WebAssembly.Module {
+  return new WebAssembly.Module(readFileSync(new URL('iced_x86_bg.wasm', import.meta.url)))
+}
+
+/** `no-tiers,no-jumpCache,regionLimit=1`. */
+export function engineOptions(text: string): EngineOptions {
+  const options: Record<string, boolean | number> = {}
+  for (const word of text.split(',').filter((w) => w !== '')) {
+    const limit = /^regionLimit=(\d+)$/.exec(word)
+    const name = ENGINE_SWITCHES.find((s) => word === `no-${s}`)
+    if (limit !== null) options['regionLimit'] = Math.max(1, Number(limit[1]))
+    else if (name !== undefined) options[name] = false
+    else {
+      throw new UserError({
+        code: 'unknown-engine-switch',
+        what: `unknown engine switch '${word}'`,
+        where: '--engine',
+        because: 'there is no such optimization',
+        fix: `known: ${ENGINE_SWITCHES.map((s) => `no-${s}`).join(', ')}, regionLimit=N`,
+      })
+    }
+  }
+  return options as EngineOptions
+}

@@ -1,0 +1,76 @@
+#!/usr/bin/env node
+import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import packageJson from '../../package.json' with { type: 'json' }
+import { EXIT_FAILURE, EXIT_USAGE, report } from './report.ts'
+
+/** The command line. Each command's code is loaded when it is used, so that start-up pays for one only. */
+
+const collect = (value: string, before: string[]): string[] => [...before, value]
+const count = (text: string): number => {
+  const value = Number(text.replaceAll('_', ''))
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('a whole number above 0 is needed.')
+  return value
+}
+/** `512M`, `2G`, or bytes. */
+const bytes = (text: string): number => {
+  const match = /^(\d+)([KMG]?)$/i.exec(text)
+  if (match === null) throw new InvalidArgumentError('a size such as 512M or 2G is needed.')
+  return Number(match[1]) * { '': 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3 }[match[2].toLowerCase() as '' | 'k' | 'm' | 'g']
+}
+
+const program = new Command('worldswitch')
+  .description("KVM without the hardware: Linux's x86 guest-state virtualization on a modelled host.")
+  .version(packageJson.version)
+  .configureHelp({ helpWidth: 100 })
+  .enablePositionalOptions()
+  .exitOverride()
+  .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'worldswitch: ')) })
+
+program
+  .command('exec')
+  .summary('run a static x86-64 Linux program as a process of the modelled host')
+  .usage('[options] -- PROGRAM [ARGUMENTS...]')
+  .addHelpText('beforeAll', 'Example: worldswitch exec --cpu SapphireRapids --kernel linux-6.12 -- ./amx_test\n')
+  .option('--cpu <model>', "CPU model in QEMU's -cpu grammar: MODEL[,+feature][,-feature][,feature=on|off]", 'SapphireRapids')
+  .option('--kernel <profile>', 'kernel whose behaviour the host has', 'linux-6.12')
+  .option('--cpus <n>', 'logical processors of the host (1 to 16)', count, 2)
+  .option('--memory <size>', 'memory of the host', bytes, 1024 ** 3)
+  .option('--bind <dir[:at][:ro]>', 'show a directory or file of this machine to the program; repeatable', collect, [])
+  .option('--env <name=value>', 'set an environment variable of the program; repeatable (none is inherited)', collect, [])
+  .option('--strace', 'print every system call', false)
+  .option('--trace', 'print the events that matter, in order', false)
+  .option('--trace-format <text|json>', 'form of --trace', 'text')
+  .option('--explain', 'print why a call was refused, with the rule', false)
+  .option('--stats', 'print counts at the end', false)
+  .option('--stats-json <file>', 'write the counts to a file as JSON')
+  .option('--seed <n>', 'seed of every random choice of the run', (text) => Number(text) | 0, 1)
+  .option('--max-instructions <n>', 'stop after this many instructions of host and guests together', count)
+  .option('--engine <switches>', 'turn engine optimizations off: no-tiers,no-jumpCache,... or regionLimit=N')
+  .argument('<program>')
+  .argument('[arguments...]')
+  .passThroughOptions()
+  .action(async (path: string, args: string[], options) => {
+    const { execCommand } = await import('./exec-command.ts')
+    process.exitCode = await execCommand(path, args, options)
+  })
+
+program
+  .command('cpus')
+  .summary('list the CPU models and where their facts come from')
+  .option('--json', 'one object a line', false)
+  .action(async (options: { json: boolean }) => {
+    const { listCpuModels } = await import('../isa/cpu-grammar.ts')
+    for (const model of listCpuModels()) {
+      process.stdout.write(options.json ? `${JSON.stringify(model)}\n` : `${model.name.padEnd(24)}${model.source}\n`)
+    }
+  })
+
+async function main(): Promise<void> {
+  try {
+    await program.parseAsync()
+  } catch (error) {
+    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE
+    else process.exitCode = report(error) ?? EXIT_FAILURE
+  }
+}
+await main()
