@@ -2,6 +2,7 @@ import { expect, it } from 'vitest'
 import '../../../../src/machine/instructions/vector/index.ts'
 import { vectorMnemonics } from '../../../../src/machine/instructions/vector/available.ts'
 import { iced, mnemonicOf } from '../../differential/forms.ts'
+import { FLOAT } from './float-mnemonics.ts'
 
 const F = iced.CpuidFeature
 /** Features all of whose instructions are integer or data movement: none may be missing. */
@@ -26,10 +27,6 @@ const WHOLE_FEATURES = new Set([
   F.AVX2,
   F.AVX512BW,
 ])
-/** Floating-point arithmetic and its kin are defined with the float instructions. */
-const FLOAT =
-  /^V?(F?N?M?(ADD|SUB|MUL|DIV|SQRT|MIN|MAX|RCP|RSQRT|CMP|U?COMI|ROUND|HADD|HSUB|ADDSUB|DP|CVT)|FM|FNM|GET|SCALE|RANGE|REDUCE|RNDSCALE|FIXUP|FPCLASS|CVT|4F|P4DP)/
-
 function missing(wanted: (mnemonic: string, features: ReadonlySet<number>) => boolean): string[] {
   const found = new Set<string>()
   for (const code of Object.values(iced.Code)) {
