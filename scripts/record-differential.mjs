@@ -2,6 +2,7 @@
 //
 //   node scripts/record-differential.mjs SET                             writes test/fixtures/differential/SET.jsonl.gz
 //   node scripts/record-differential.mjs SET --compare                   prints differences, writes nothing
+//     --first-seed=N         other cases than the recorded ones
 //     --strict-flags[=MASK]  compares undefined flags too, but those in MASK
 //     --optimized            V8's optimizing compiler only (what hot code gets)
 //     --engine=JSON          EngineOptions, e.g. --engine='{"softwareTlb":false}'

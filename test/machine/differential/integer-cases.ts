@@ -58,9 +58,9 @@ const ALSO_32 = new Set([
 const INSTANCES = 3
 const STATES = 3
 
-export function integerCases(): Planned[] {
+export function integerCases(firstSeed = 1): Planned[] {
   const planned: Planned[] = []
-  let seed = 1
+  let seed = firstSeed
   const add = (code: number, options: InstanceOptions) => {
     const group = plan(code, seed, options)
     seed += STATES + 1
@@ -208,7 +208,8 @@ function adjustExchange(mnemonic: string, instance: Instance, state: CaseRecord,
     if (base >= iced.Register.RAX && base <= iced.Register.R15) {
       const n = iced.RegisterExt.number(base)
       set.g![n] = hex(state.gpr(n) - BigInt(memoryOffset & 15))
-      if (equal) set.m = [[memoryOffset & ~15, bytesOf(state.gpr(0), 8) + bytesOf(state.gpr(2), 8)]]
+      if (equal && memoryOffset >= 0 && memoryOffset < 8176)
+        set.m = [[memoryOffset & ~15, bytesOf(state.gpr(0), 8) + bytesOf(state.gpr(2), 8)]]
     }
     return
   }

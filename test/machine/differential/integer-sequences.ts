@@ -32,11 +32,11 @@ const MOST_BYTES = 60
 /** Arithmetic flags. */
 const ALL = 0x8d5
 
-export function integerSequences(): Planned[] {
+export function integerSequences(firstSeed = 100_000): Planned[] {
   const producers = usable(new Set(PRODUCERS.split(' ')))
   const consumers = usable(new Set(CONSUMERS))
   const planned: Planned[] = []
-  for (let i = 0; i < SEQUENCES; i++) planned.push(sequence(producers, consumers, 100_000 + i * STATES))
+  for (let i = 0; i < SEQUENCES; i++) planned.push(sequence(producers, consumers, firstSeed + i * STATES))
   return planned
 }
 

@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { gzipSync } from 'node:zlib'
+import { vectorCases } from '../instructions/vector/vector-cases.ts'
 import { EngineRunner } from './engine-runner.ts'
 import { check, type Fixture, type RecordedGroup, undefinedFlags } from './fixture.ts'
 import { floatCases } from './float-cases.ts'
@@ -9,12 +10,12 @@ import { integerSequences } from './integer-sequences.ts'
 import { NativeRecorder, thisProcessor } from './native-recorder.ts'
 import { outcomeOf } from './outcome.ts'
 import { fromHex } from './record-layout.ts'
-import { vectorCases } from '../instructions/vector/vector-cases.ts'
 
 // Run through scripts/record-differential.mjs.
 
 interface CaseSet {
-  plan: () => Planned[]
+  /** @param firstSeed other seeds make other cases */
+  plan: (firstSeed?: number) => Planned[]
   filling: Filling
   x87: boolean
 }
@@ -28,8 +29,8 @@ const SETS: Record<string, CaseSet> = {
 
 const VECTOR_UD = 6
 
-function record(set: CaseSet, here: string): { fixture: Fixture; refused: Planned[] } {
-  const planned = set.plan()
+function record(set: CaseSet, here: string, firstSeed: number | undefined): { fixture: Fixture; refused: Planned[] } {
+  const planned = set.plan(firstSeed)
   const native = new NativeRecorder(`${here}/native/recorder.c`)
   const states = planned.flatMap((group) =>
     group.cases.map((one) => initialState(group.mode, fromHex(group.code), one.seed, group.filling ?? set.filling, one.set)),
@@ -88,7 +89,8 @@ function compare(fixture: Fixture, ignoredFlags: number | null, limit: number): 
 const [name, here, ...flags] = process.argv.slice(2)
 const set = SETS[name]
 if (set === undefined) throw new Error(`no set of cases is called ${name}: ${Object.keys(SETS).join(', ')}`)
-const { fixture, refused } = record(set, here)
+const firstSeed = flags.find((flag) => flag.startsWith('--first-seed='))?.slice('--first-seed='.length)
+const { fixture, refused } = record(set, here, firstSeed === undefined ? undefined : Number(firstSeed))
 console.log(`${fixture.groups.length} instructions, ${fixture.provenance.cases} cases; not on this processor: ${refused.length}`)
 if (refused.length > 0) console.log(refused.map((group) => group.text).join('; '))
 const strict = flags.find((flag) => flag.startsWith('--strict-flags'))
