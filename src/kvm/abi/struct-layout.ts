@@ -28,13 +28,41 @@ function scalar<T>(bytes: number, get: (v: DataView, at: number) => T, set: (v: 
   return (offset: number): Field<T> => ({ offset, bytes, read: get, write: set })
 }
 
-export const u8 = scalar<number>(1, (v, at) => v.getUint8(at), (v, at, x) => v.setUint8(at, x))
-export const s8 = scalar<number>(1, (v, at) => v.getInt8(at), (v, at, x) => v.setInt8(at, x))
-export const u16 = scalar<number>(2, (v, at) => v.getUint16(at, true), (v, at, x) => v.setUint16(at, x, true))
-export const u32 = scalar<number>(4, (v, at) => v.getUint32(at, true), (v, at, x) => v.setUint32(at, x, true))
-export const s32 = scalar<number>(4, (v, at) => v.getInt32(at, true), (v, at, x) => v.setInt32(at, x, true))
-export const u64 = scalar<bigint>(8, (v, at) => v.getBigUint64(at, true), (v, at, x) => v.setBigUint64(at, BigInt.asUintN(64, x), true))
-export const s64 = scalar<bigint>(8, (v, at) => v.getBigInt64(at, true), (v, at, x) => v.setBigInt64(at, BigInt.asIntN(64, x), true))
+export const u8 = scalar<number>(
+  1,
+  (v, at) => v.getUint8(at),
+  (v, at, x) => v.setUint8(at, x),
+)
+export const s8 = scalar<number>(
+  1,
+  (v, at) => v.getInt8(at),
+  (v, at, x) => v.setInt8(at, x),
+)
+export const u16 = scalar<number>(
+  2,
+  (v, at) => v.getUint16(at, true),
+  (v, at, x) => v.setUint16(at, x, true),
+)
+export const u32 = scalar<number>(
+  4,
+  (v, at) => v.getUint32(at, true),
+  (v, at, x) => v.setUint32(at, x, true),
+)
+export const s32 = scalar<number>(
+  4,
+  (v, at) => v.getInt32(at, true),
+  (v, at, x) => v.setInt32(at, x, true),
+)
+export const u64 = scalar<bigint>(
+  8,
+  (v, at) => v.getBigUint64(at, true),
+  (v, at, x) => v.setBigUint64(at, BigInt.asUintN(64, x), true),
+)
+export const s64 = scalar<bigint>(
+  8,
+  (v, at) => v.getBigInt64(at, true),
+  (v, at, x) => v.setBigInt64(at, BigInt.asIntN(64, x), true),
+)
 
 /** `count` values of one scalar type, back to back. */
 export function array<T>(of: (offset: number) => Field<T>, offset: number, count: number): Field<T[]> {
@@ -80,7 +108,8 @@ export function struct<F extends Fields>(name: string, size: number, fields: F):
   for (const [key, field] of Object.entries(fields)) {
     const to = field.offset + field.bytes
     const clash = used.find((u) => field.offset < u.to && u.from < to)
-    if (to > size || clash) throw new Error(`layout ${name}: field ${key} ${clash ? `overlaps ${clash.key}` : 'is outside the structure'}`)
+    if (to > size || clash)
+      throw new Error(`layout ${name}: field ${key} ${clash ? `overlaps ${clash.key}` : 'is outside the structure'}`)
     used.push({ key, from: field.offset, to })
   }
   return { name, size, fields }

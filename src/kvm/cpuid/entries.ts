@@ -40,8 +40,13 @@ export function entriesEqual(a: readonly CpuidEntry[], b: readonly CpuidEntry[])
   return a.every((x, i) => {
     const y = b[i]
     return (
-      x.function === y.function && x.index === y.index && x.flags === y.flags &&
-      x.eax === y.eax && x.ebx === y.ebx && x.ecx === y.ecx && x.edx === y.edx
+      x.function === y.function &&
+      x.index === y.index &&
+      x.flags === y.flags &&
+      x.eax === y.eax &&
+      x.ebx === y.ebx &&
+      x.ecx === y.ecx &&
+      x.edx === y.edx
     )
   })
 }

@@ -21,17 +21,18 @@ export interface SupportedCpuidInput {
   readonly supportedXss: number
   /** Components the calling process's group leader may give to guests (guest state_perm). */
   readonly guestPermission: number
+  /** `profile.kvm.hidesXtileCfgWithoutPermission`. */
+  readonly hidesXtileCfg: boolean
 }
 
 /**
  * KVM-supported XCR0 as the calling process may see it: without guest permission for tile data, XTILE_DATA is hidden, and
- * then XTILE_CFG too (6.4 and later). XSAVE-40.
+ * then XTILE_CFG too where the kernel does so (`profile.kvm.hidesXtileCfgWithoutPermission`). XSAVE-40.
  */
-export function filteredXcr0(supportedXcr0: number, guestPermission: number): number {
-  const dynamic = XFEATURE_MASK_XTILE_DATA
-  if ((supportedXcr0 & dynamic) === 0) return supportedXcr0
+export function filteredXcr0(supportedXcr0: number, guestPermission: number, hidesXtileCfg: boolean): number {
+  if ((supportedXcr0 & XFEATURE_MASK_XTILE_DATA) === 0) return supportedXcr0
   let filtered = supportedXcr0 & guestPermission
-  if ((filtered & XFEATURE_MASK_XTILE_DATA) === 0) filtered &= ~XFEATURE_MASK_XTILE_CFG
+  if (hidesXtileCfg && (filtered & XFEATURE_MASK_XTILE_DATA) === 0) filtered &= ~XFEATURE_MASK_XTILE_CFG
   return filtered >>> 0
 }
 
@@ -120,7 +121,7 @@ const structuredFeatures: LeafRule = (e, input, list) => {
 
 /** Leaf 0xD with the sizes of what the caller may use. XSAVE-41..43. */
 const extendedState: LeafRule = (e, input, list) => {
-  const xcr0 = filteredXcr0(input.supportedXcr0, input.guestPermission)
+  const xcr0 = filteredXcr0(input.supportedXcr0, input.guestPermission, input.hidesXtileCfg)
   e.eax = (e.eax & xcr0) >>> 0
   e.ebx = e.ecx = standardSize(input.xstate, xcr0)
   e.edx = 0

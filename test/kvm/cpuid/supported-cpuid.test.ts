@@ -54,6 +54,7 @@ describe('KVM_GET_SUPPORTED_CPUID of the recorded Sapphire Rapids host', () => {
         supportedXcr0: 0x602e7,
         supportedXss: 0,
         guestPermission,
+        hidesXtileCfg: true,
       })
       const recorded = bochs.get(scenario)!.calls.at(-1)
       expect(list).toEqual(withoutVmx(recordedEntries(recorded)))
@@ -71,10 +72,20 @@ describe('KVM_GET_SUPPORTED_CPUID of the recorded AMD host', () => {
       { nr: 4, size: 64, offset: 1024 },
       { nr: 9, size: 8, offset: 2688 },
     ])
-    const list = supportedCpuid({ host, caps: new KvmCpuCaps(host), xstate, supportedXcr0: 0x207, supportedXss: 0, guestPermission: 0x207 })
+    const list = supportedCpuid({
+      host,
+      caps: new KvmCpuCaps(host),
+      xstate,
+      supportedXcr0: 0x207,
+      supportedXss: 0,
+      guestPermission: 0x207,
+      hidesXtileCfg: true,
+    })
     // nested=1 there: SVM and its leaf; FDP_EXCPTN_ONLY, ZERO_FCS_FDS as that kernel's vendor code left them.
     const nested = (e: any) =>
-      e.function === 0x8000000a || e.function === 0x80000001 ? { ...e, eax: 0, ebx: 0, ecx: e.ecx & ~4, edx: e.function === 0x8000000a ? 0 : e.edx } : e
+      e.function === 0x8000000a || e.function === 0x80000001
+        ? { ...e, eax: 0, ebx: 0, ecx: e.ecx & ~4, edx: e.function === 0x8000000a ? 0 : e.edx }
+        : e
     const recorded = recordedEntries(tcg.get('kvm.supported_cpuid.no_permission')!.calls.at(-1)).map(nested)
     const ours = list.map(nested)
     expect(ours).toEqual(recorded)
@@ -83,11 +94,12 @@ describe('KVM_GET_SUPPORTED_CPUID of the recorded AMD host', () => {
 
 describe('what the calling process may see of the dynamic components', () => {
   it('hides XTILE_DATA without guest permission, and then XTILE_CFG [XSAVE-40]', () => {
-    expect(filteredXcr0(0x602e7, 0x20ae7)).toBe(0x2e7)
-    expect(filteredXcr0(0x602e7, 0x60ae7)).toBe(0x602e7)
+    expect(filteredXcr0(0x602e7, 0x20ae7, true)).toBe(0x2e7)
+    expect(filteredXcr0(0x602e7, 0x20ae7, false)).toBe(0x202e7)
+    expect(filteredXcr0(0x602e7, 0x60ae7, true)).toBe(0x602e7)
   })
   it('filters nothing on a host without dynamic components [XSAVE-40]', () => {
-    expect(filteredXcr0(0x207, 0)).toBe(0x207)
+    expect(filteredXcr0(0x207, 0, true)).toBe(0x207)
   })
 })
 

@@ -1,0 +1,130 @@
+import type { CpuModel } from '../isa/cpu-model.ts'
+import { MSR_IA32_ARCH_CAPABILITIES } from '../isa/msr-index.ts'
+import {
+  XFEATURE_MASK_AVX512,
+  XFEATURE_MASK_BNDCSR,
+  XFEATURE_MASK_BNDREGS,
+  XFEATURE_MASK_FPSSE,
+  XFEATURE_MASK_PKRU,
+  XFEATURE_MASK_XTILE,
+  XFEATURE_MASK_YMM,
+} from '../isa/xfeatures.ts'
+import type { XstateLayout } from '../isa/xstate-layout.ts'
+import type { Kernel } from '../linux/kernel.ts'
+import type { Task } from '../linux/task.ts'
+import type { AddressSpace } from '../machine/address-space.ts'
+import type { PageWalk } from '../machine/page-walk.ts'
+import type { SecondStage } from '../machine/second-stage.ts'
+import type { KernelProfile } from '../profiles/kernel-profile.ts'
+import { type HostCpu, KvmCpuCaps } from './cpuid/cpu-caps.ts'
+import { guestArchCapabilities } from './msr/arch-capabilities.ts'
+import { featureMsrList, msrIndexList } from './msr/lists.ts'
+import { KvmTrace } from './trace.ts'
+import { cr4ReservedBits, eferReservedBits } from './vcpu/control-registers.ts'
+import type { Vm } from './vm.ts'
+
+/** What KVM uses of the machine beyond what the host kernel does. */
+export interface VirtualizingMachine {
+  readonly pageWalk: PageWalk
+  newAddressSpace(secondStage?: SecondStage | null): AddressSpace
+}
+
+/** User components KVM can virtualize, before the host's own set is applied. GFPU-07. */
+const KVM_SUPPORTED_XCR0 =
+  XFEATURE_MASK_FPSSE |
+  XFEATURE_MASK_YMM |
+  XFEATURE_MASK_BNDREGS |
+  XFEATURE_MASK_BNDCSR |
+  XFEATURE_MASK_AVX512 |
+  XFEATURE_MASK_PKRU |
+  XFEATURE_MASK_XTILE
+
+/** The KVM module of a modelled host: what it supports, its VMs. `kvm_intel` or `kvm_amd` by the CPU's vendor. */
+export class Kvm {
+  readonly kernel: Kernel
+  readonly model: CpuModel
+  readonly profile: KernelProfile
+  readonly isAmd: boolean
+  readonly caps: KvmCpuCaps
+  readonly xstate: XstateLayout
+  readonly hostXcr0: number
+  readonly hostXss: number
+  readonly hostHasPku: boolean
+  readonly supportedXcr0: number
+  readonly supportedXss: number
+  /** Components that IA32_XFD can withhold. */
+  readonly dynamicXfeatures: number
+  readonly archCapabilities: bigint
+  /** CR4 and EFER bits that are reserved whatever a guest's CPUID says. */
+  readonly cr4Reserved: number
+  readonly eferReserved: number
+  readonly pageWalk: PageWalk
+  readonly vms = new Set<Vm>()
+  readonly msrList: readonly number[]
+  readonly featureMsrs: readonly number[]
+  private readonly advertised: ReadonlySet<number>
+  private readonly machine: VirtualizingMachine
+  private readonly tracer: KvmTrace
+  /** Whose ioctl runs now; null outside. */
+  callingTask: Task | null = null
+  /** Guest MSR accesses that were refused, and ioctls nobody knows: listed at the end of a run. */
+  readonly refusedMsrs = new Map<number, number>()
+  readonly unknownIoctls = new Map<string, number>()
+
+  constructor(kernel: Kernel, machine: VirtualizingMachine) {
+    const { model, profile, xstate } = kernel
+    this.kernel = kernel
+    this.machine = machine
+    this.model = model
+    this.profile = profile
+    this.isAmd = model.vendor === 'AuthenticAMD'
+    this.xstate = model.xstate
+    this.pageWalk = machine.pageWalk
+    this.hostXcr0 = xstate.userMax
+    this.hostXss = xstate.xss
+    this.dynamicXfeatures = xstate.dynamic
+    this.hostHasPku = model.has('pku')
+    this.archCapabilities = guestArchCapabilities(model)
+    const host: HostCpu = {
+      cpuid: (leaf, subleaf) => model.cpuid(leaf, subleaf),
+      xcr0: this.hostXcr0,
+      archCapabilities: model.msrs.get(MSR_IA32_ARCH_CAPABILITIES) ?? 0n,
+      isAmd: this.isAmd,
+    }
+    this.caps = new KvmCpuCaps(host)
+    this.host = host
+    const withoutMpx = this.caps.has('MPX') ? 0 : XFEATURE_MASK_BNDREGS | XFEATURE_MASK_BNDCSR
+    const withoutAmx = profile.kvm.offersAmx ? 0 : XFEATURE_MASK_XTILE
+    this.supportedXcr0 = (this.hostXcr0 & KVM_SUPPORTED_XCR0 & ~withoutMpx & ~withoutAmx) >>> 0
+    this.supportedXss = (this.hostXss & profile.kvm.supportedXss) >>> 0
+    this.cr4Reserved = cr4ReservedBits((feature) => this.caps.has(feature))
+    this.eferReserved = eferReservedBits(this.caps, this.isAmd)
+    this.msrList = msrIndexList(this)
+    this.featureMsrs = featureMsrList(this)
+    this.advertised = new Set(this.msrList)
+    this.tracer = new KvmTrace(kernel)
+  }
+
+  readonly host: HostCpu
+
+  /** Null while nobody watches events. */
+  get trace(): KvmTrace | null {
+    return this.kernel.trace.event === undefined ? null : this.tracer
+  }
+
+  newGuestSpace(stage: SecondStage): AddressSpace {
+    return this.machine.newAddressSpace(stage)
+  }
+  physicalWritten(hpa: number, length: number): void {
+    this.kernel.machine.physicalWritten(hpa, length)
+  }
+
+  /** In the save or emulated list: the host may read it and write 0 even where it does not exist (KAPI-72). */
+  isAdvertisedMsr(index: number): boolean {
+    return this.advertised.has(index)
+  }
+
+  noteMsrRefused(index: number, _isWrite: boolean): void {
+    this.refusedMsrs.set(index, (this.refusedMsrs.get(index) ?? 0) + 1)
+  }
+}

@@ -1,0 +1,43 @@
+import {
+  XFEATURE_MASK_AVX512,
+  XFEATURE_MASK_BNDCSR,
+  XFEATURE_MASK_BNDREGS,
+  XFEATURE_MASK_FP,
+  XFEATURE_MASK_SSE,
+  XFEATURE_MASK_XTILE,
+  XFEATURE_MASK_YMM,
+} from '../../isa/xfeatures.ts'
+import { updateRuntimeCpuid } from '../cpuid/vcpu-cpuid.ts'
+import type { Vcpu } from './vcpu.ts'
+
+const EXTENDED = ~(XFEATURE_MASK_FP | XFEATURE_MASK_SSE)
+
+/** Null if `value` may be XCR0 of this vCPU, else the first rule it breaks. GFPU-45. */
+export function xcr0Refusal(vcpu: Vcpu, lo: number, hi: number): string | null {
+  if (!(lo & XFEATURE_MASK_FP)) return 'x87 (bit 0) must be set'
+  if (lo & XFEATURE_MASK_YMM && !(lo & XFEATURE_MASK_SSE)) return 'YMM without SSE'
+  const allowed = vcpu.guestSupportedXcr0 | XFEATURE_MASK_FP
+  if (hi !== 0 || (lo & ~allowed) !== 0)
+    return `bits 0x${((lo & ~allowed) >>> 0).toString(16)} are not in the guest's CPUID or not in KVM`
+  const mpx = lo & (XFEATURE_MASK_BNDREGS | XFEATURE_MASK_BNDCSR)
+  if (mpx !== 0 && mpx !== (XFEATURE_MASK_BNDREGS | XFEATURE_MASK_BNDCSR)) return 'BNDREGS and BNDCSR go together'
+  const avx512 = lo & XFEATURE_MASK_AVX512
+  if (avx512 !== 0 && (avx512 !== XFEATURE_MASK_AVX512 || !(lo & XFEATURE_MASK_YMM)))
+    return 'AVX-512 needs all three components and YMM'
+  const tiles = lo & XFEATURE_MASK_XTILE
+  if (tiles !== 0 && tiles !== XFEATURE_MASK_XTILE) return 'XTILE_CFG and XTILE_DATA go together'
+  return null
+}
+
+/**
+ * XSETBV by the guest and KVM_SET_XCRS. Storing never allocates and never touches the image (GFPU-46); CPUID's sizes follow
+ * when bits above SSE change.
+ */
+export function setXcr0(vcpu: Vcpu, lo: number, hi: number): boolean {
+  if (xcr0Refusal(vcpu, lo, hi) !== null) return false
+  const changed = vcpu.xcr0 ^ lo
+  vcpu.xcr0 = lo >>> 0
+  vcpu.vm.kvm.trace?.xcr0Written(vcpu)
+  if (changed & EXTENDED) updateRuntimeCpuid(vcpu, vcpu.cpuid)
+  return true
+}
