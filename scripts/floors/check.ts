@@ -1,6 +1,15 @@
 import { builtinModules } from 'node:module'
 import { posix } from 'node:path'
-import { DETERMINISTIC_FLOORS, DOORS, FLOORS, INDEX, NODE_FLOORS, PACKAGE_PLACES, PROFILES } from './house.ts'
+import {
+  DETERMINISTIC_FLOORS,
+  DOORS,
+  FLOORS,
+  INDEX,
+  NODE_FLOORS,
+  PACKAGE_DESCRIPTION,
+  PACKAGE_PLACES,
+  PROFILES,
+} from './house.ts'
 import { referencesOf } from './references.ts'
 
 /** A place in src/ that the house does not allow. */
@@ -48,6 +57,7 @@ function floorOf(path: string): string | undefined {
 /** Why the file `specifier` may not be imported from `path`, or undefined. */
 function refuseFile(path: string, floor: string, specifier: string): string | undefined {
   const target = posix.normalize(posix.join(posix.dirname(path), specifier))
+  if (target === PACKAGE_DESCRIPTION && NODE_FLOORS.includes(floor)) return undefined
   if (target.startsWith('..')) return `imports ${specifier}, which is outside src/`
   const targetFloor = floorOf(target)
   if (targetFloor === undefined) return `imports src/${target}, which is on no floor of the house`

@@ -18,6 +18,9 @@ export const NODE_FLOORS = ['cli']
 /** Floors whose history must be a function of their inputs alone: no clock, no chance. */
 export const DETERMINISTIC_FLOORS = ['isa', 'machine', 'linux', 'kvm', 'profiles']
 
+/** The one file outside src/ that the command reads when it is built: its version is the package's. */
+export const PACKAGE_DESCRIPTION = '../package.json'
+
 /** Folders of which another floor may see one file only. */
 export const DOORS = [
   { from: 'kvm', folder: 'linux/fpu', door: 'linux/fpu/door.ts' },

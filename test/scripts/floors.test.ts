@@ -88,5 +88,7 @@ describe('floors', () => {
   test('a file on no floor, or an import that leaves src/, is refused', () => {
     expect(because('helpers/a.ts', '')).toHaveLength(1)
     expect(because('tools/a.ts', "import { x } from '../../test/fixtures/a.ts'")[0]).toContain('outside src/')
+    expect(because('cli/a.ts', "import p from '../../package.json'")).toEqual([])
+    expect(because('tools/a.ts', "import p from '../../package.json'")).toHaveLength(1)
   })
 })
