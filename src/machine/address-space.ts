@@ -10,6 +10,9 @@ export class AddressSpace {
   readonly secondStage: SecondStage | null
   /** Wasm offsets of the TLBs, 0 while none is assigned: [supervisor, user]. */
   readonly tlb: Int32Array = new Int32Array(2)
+  /** Entries of each, and how many translations were replaced by others since it was made or flushed (software-tlb.ts). */
+  readonly tlbEntries: Int32Array = new Int32Array(2)
+  readonly tlbReplaced: Int32Array = new Int32Array(2)
   /** Distinguishes jump-cache entries of this space's present contents; a new one at each flush. */
   generation: number
 

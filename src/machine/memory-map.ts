@@ -9,7 +9,7 @@
  *   0x0110000  jump cache: linear RIP -> compiled entry
  *   0x0150000  entry counters of regions, u32 by table slot
  *   0x0800000  execution contexts, 2 KiB each (general registers, RIP, flags, segments, control registers)
- *   0x1000000  software TLBs, 32 KiB each
+ *   0x1000000  software TLBs, 8 KiB to 512 KiB each
  *   0x2000000  physical memory, hpa 0
  *
  * A world switch changes which execution context a logical processor runs; the register file stays where it is, as on
@@ -34,13 +34,10 @@ export const JUMP_ENTRY_SIZE = 16
 export const REGION_COUNTER_BASE = 0x150000
 export const REGION_SLOTS = 16384
 
-/** One software TLB: TLB_ENTRIES entries of 32 bytes {readTag i64, writeTag i64, addend u32, hpaPage u32, pad u64}. */
+/** Software TLBs (software-tlb.ts): entries of 32 bytes {readTag i64, writeTag i64, addend u32, hpaPage u32, pad u64}. */
 export const TLB_POOL_BASE = 0x1000000
-export const TLB_ENTRY_BITS = 10
-export const TLB_ENTRIES = 1 << TLB_ENTRY_BITS
+export const TLB_POOL_SIZE = 0x1000000
 export const TLB_ENTRY_SIZE = 32
-export const TLB_SIZE = TLB_ENTRIES * TLB_ENTRY_SIZE
-export const TLB_POOL_COUNT = 512
 
 /** Execution context n: CONTEXT_BASE + n * CONTEXT_STRIDE. */
 export const CONTEXT_BASE = 0x800000
@@ -68,19 +65,14 @@ export const BUDGET = 0x0a8
 export const TLB_POINTER = 0x0ac
 /** Tag of (translation context, mode) that jump-cache entries must carry, u32. */
 export const CONTEXT_TAG = 0x0b0
-/** Index of the exit record of the last region left by a fault or helper, u32. */
-export const EXIT_INDEX = 0x0b4
-/** Slot of the region that was left last, u32. */
-export const EXIT_SLOT = 0x0b8
+/** (Entries of the software TLB in use - 1) * TLB_ENTRY_SIZE, u32. */
+export const TLB_MASK = 0x0b4
 /** Segment bases ES, CS, SS, DS, FS, GS as u64 each (encoding order, see SEGMENT). */
 export const SEGMENT_BASE = 0x0c0
 /** Wasm offset of the register file of the processor that runs this context, u32. */
 export const REGISTER_FILE = 0x0f0
 /** Code-generation mode the context is in (see mode.ts), u32. */
 export const MODE = 0x0f4
-/** Pending-exit detail written by compiled code: port number, vector, immediate (see exits.ts), u32 each. */
-export const EXIT_ARG0 = 0x0f8
-export const EXIT_ARG1 = 0x0fc
 /** Control state: u64 each, see CONTROL in execution-context.ts. 0x100..0x3ff */
 export const CONTROL = 0x100
 /** Segment registers, 16 bytes each {selector u16, -, limit u32, attributes u32 (VMX access-rights format), -}; bases: SEGMENT_BASE. */

@@ -8,6 +8,7 @@ import { CTL, type ExecutionContext } from './execution-context.ts'
 import { EXIT_REASON_EPT_VIOLATION, EXIT_REASON_PREEMPTION_TIMER, HOST_EXIT_BUDGET, HOST_EXIT_EXCEPTION } from './exits.ts'
 import { FloatUnit } from './float/float-unit.ts'
 import { floatFast } from './float/mxcsr.ts'
+import { X87 } from './float/x87.ts'
 import { GuestEvents } from './guest-events.ts'
 import type { Machine } from './machine.ts'
 import {
@@ -20,6 +21,8 @@ import {
   REGISTER_FILE,
   SCRATCH_BASE,
   SEGMENT,
+  TLB_ENTRY_SIZE,
+  TLB_MASK,
   TLB_POINTER,
   X87_FCW,
   XCR0,
@@ -116,6 +119,7 @@ export class Processor {
   readonly amx: AmxUnit
   /** Exact SSE and AVX floating point, for what compiled code cannot do natively. */
   readonly float: FloatUnit
+  readonly x87: X87
   /** How tile loads and stores reach memory: as this processor's data accesses. */
   readonly tileMemory: TileMemory
   /** MXCSR bits that may be set. */
@@ -131,6 +135,7 @@ export class Processor {
     this.descriptors = new DescriptorReader(this)
     this.amx = new AmxUnit(machine.mem, registerFile)
     this.float = new FloatUnit(machine.mem.buffer)
+    this.x87 = new X87(machine.mem.buffer, registerFile)
     this.tileMemory = {
       readRow: (lo, hi, bytes, destination) => (machine.slow.readLinear(lo, hi, destination, bytes) ? 0 : -1),
       writeRow: (lo, hi, bytes, source) =>
@@ -198,6 +203,7 @@ export class Processor {
     this.space = space
     this.vmcs = vmcs
     this.machine.slow.processor = this
+    this.machine.tlbs.shrink(space)
     this.left = this.runBudget = budget
     ctx.mem.u32[(ctx.base + REGISTER_FILE) >> 2] = this.registerFile
     this.refresh()
@@ -217,8 +223,17 @@ export class Processor {
     this.user = ctx.cpl === 3
     const u32 = ctx.mem.u32
     u32[(ctx.base + MODE) >> 2] = mode
-    u32[(ctx.base + TLB_POINTER) >> 2] = this.machine.tlbs.tlbOf(this.space, this.user ? 1 : 0)
+    this.useTlb()
     u32[(ctx.base + CONTEXT_TAG) >> 2] = contextTag(this.space.generation, mode)
+  }
+
+  /** Points the running context at its space's software TLB. */
+  useTlb(): void {
+    const { base } = this.context
+    const { u32 } = this.machine.mem
+    const user = this.user ? 1 : 0
+    u32[(base + TLB_POINTER) >> 2] = this.machine.tlbs.tlbOf(this.space, user)
+    u32[(base + TLB_MASK) >> 2] = (this.space.tlbEntries[user] - 1) * TLB_ENTRY_SIZE
   }
 
   private loop(): number {

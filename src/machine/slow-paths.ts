@@ -1,6 +1,6 @@
 import type { RegionImports } from './code-cache.ts'
 import type { Machine } from './machine.ts'
-import { BOUNCE, PHYSICAL_BASE, TLB_ENTRIES, TLB_ENTRY_SIZE } from './memory-map.ts'
+import { BOUNCE, PHYSICAL_BASE } from './memory-map.ts'
 import {
   ACCESS_READ,
   ACCESS_WRITE,
@@ -81,17 +81,10 @@ export class SlowPaths {
   }
 
   private fillTlb(lo: number, hi: number, walk: PageWalk, user: boolean): void {
-    const tlb = this.m.tlbs.tlbOf(this.processor.space, user ? 1 : 0)
-    const w = (tlb + ((lo >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_SIZE) >> 2
-    const i32 = this.m.mem.i32
-    const page = lo & ~0xfff
+    const p = this.processor
     const writable = walk.writable && this.m.code.codePage[walk.hpaPage] === 0
-    i32[w] = page
-    i32[w + 1] = hi
-    i32[w + 2] = writable ? page : -1
-    i32[w + 3] = writable ? hi : -1
-    i32[w + 4] = (PHYSICAL_BASE + walk.hpaPage * 4096 - page) | 0
-    i32[w + 5] = walk.hpaPage
+    const at = PHYSICAL_BASE + walk.hpaPage * 4096
+    if (this.m.tlbs.fill(p.space, user ? 1 : 0, lo, hi, walk.hpaPage, at, writable)) p.useTlb()
   }
 
   // ---- reads ----

@@ -1,4 +1,4 @@
-import { BOUNCE, BUDGET, GPR, RIP, TLB_ENTRY_BITS, TLB_ENTRY_SIZE, TLB_POINTER } from '../memory-map.ts'
+import { BOUNCE, BUDGET, GPR, RIP, TLB_ENTRY_SIZE, TLB_MASK, TLB_POINTER } from '../memory-map.ts'
 import { CodeBuffer } from '../wasm/code.ts'
 import { I32, I64, V, V128, VOID, W, type WasmType } from '../wasm/opcodes.ts'
 import {
@@ -31,7 +31,8 @@ export const LOCAL_CC_RES = 22
 export const LOCAL_TLB = 23
 export const LOCAL_BUDGET = 24
 export const LOCAL_RET = 25
-export const FIRST_TEMP = 26
+export const LOCAL_TLB_MASK = 26
+export const FIRST_TEMP = 27
 
 // Functions every region imports, by index.
 export const FN_READ_SLOW = 0
@@ -282,12 +283,7 @@ export class Emitter {
   /** Wasm address of the TLB entry for a linear address. */
   private tlbEntry(linear: Expr): Expr {
     const shift = 12 - Math.log2(TLB_ENTRY_SIZE)
-    const index = binary(
-      W.i32_and,
-      I32,
-      binary(W.i32_shr_u, I32, wrap(linear), i32(shift)),
-      i32(((1 << TLB_ENTRY_BITS) - 1) * TLB_ENTRY_SIZE),
-    )
+    const index = binary(W.i32_and, I32, binary(W.i32_shr_u, I32, wrap(linear), i32(shift)), local(LOCAL_TLB_MASK, I32))
     return this.let(binary(W.i32_add, I32, index, local(LOCAL_TLB, I32)))
   }
   /** Whether the entry's tag (read 0, write 8) is that of the access: false also when the access crosses the page. */
@@ -451,6 +447,7 @@ export class Emitter {
   reloadBudget(): void {
     this.assign(local(LOCAL_BUDGET, I32), this.ctx32(BUDGET))
     this.assign(local(LOCAL_TLB, I32), this.ctx32(TLB_POINTER))
+    this.assign(local(LOCAL_TLB_MASK, I32), this.ctx32(TLB_MASK))
   }
 }
 

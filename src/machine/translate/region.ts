@@ -1,6 +1,18 @@
 import { Decoded, type InstructionDecoder } from '../decoder/decoder.ts'
 import { FlowControl } from '../decoder/iced-tables.ts'
-import { BUDGET, CC_A, CC_B, CC_OP, CC_RES, CONTEXT_TAG, GPR, REGION_COUNTER_BASE, RIP, TLB_POINTER } from '../memory-map.ts'
+import {
+  BUDGET,
+  CC_A,
+  CC_B,
+  CC_OP,
+  CC_RES,
+  CONTEXT_TAG,
+  GPR,
+  REGION_COUNTER_BASE,
+  RIP,
+  TLB_MASK,
+  TLB_POINTER,
+} from '../memory-map.ts'
 import { MODE_CODE_16, MODE_CODE_32, MODE_CODE_MASK } from '../mode.ts'
 import { CodeBuffer } from '../wasm/code.ts'
 import { I32, I64, VOID, W, type WasmType } from '../wasm/opcodes.ts'
@@ -23,6 +35,7 @@ import {
   LOCAL_GPR,
   LOCAL_RET,
   LOCAL_TLB,
+  LOCAL_TLB_MASK,
 } from './emitter.ts'
 import { binary, type Expr, i32, load, local, writeExpr } from './expr.ts'
 import { InstructionSite } from './instruction.ts'
@@ -350,7 +363,10 @@ export class RegionCompiler {
       put(LOCAL_CC_B, e.ctx64(CC_B))
       put(LOCAL_CC_RES, e.ctx64(CC_RES))
     }
-    if (e.usesMemory) put(LOCAL_TLB, e.ctx32(TLB_POINTER))
+    if (e.usesMemory) {
+      put(LOCAL_TLB, e.ctx32(TLB_POINTER))
+      put(LOCAL_TLB_MASK, e.ctx32(TLB_MASK))
+    }
     put(LOCAL_BUDGET, e.ctx32(BUDGET))
     out.append(e.code.view())
     writeEpilogue(out, e)
@@ -370,7 +386,7 @@ function writeLocals(out: CodeBuffer, temporaries: readonly WasmType[]): void {
     [16, I64],
     [1, I32],
     [3, I64],
-    [3, I32],
+    [4, I32],
   ]
   out.u32(fixed.length + temporaries.length)
   for (const [count, type] of fixed) {

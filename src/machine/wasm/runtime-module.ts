@@ -6,8 +6,8 @@ import {
   JUMP_CACHE_BITS,
   JUMP_ENTRY_SIZE,
   RIP,
-  TLB_ENTRY_BITS,
   TLB_ENTRY_SIZE,
+  TLB_MASK,
   TLB_POINTER,
 } from '../memory-map.ts'
 import { binary, type Expr, i32, i64, load, local, unary, writeExpr } from '../translate/expr.ts'
@@ -114,12 +114,7 @@ function pointerBody(tagOffset: number, miss: (s: CodeBuffer) => void): CodeBuff
   const [ctx, linear, info, entry] = [local(0, I32), local(1, I64), local(2, I32), local(3, I32)]
   const wrap = (e: Expr) => unary(W.i32_wrap_i64, I32, e)
   const shift = 12 - Math.log2(TLB_ENTRY_SIZE)
-  const index = binary(
-    W.i32_and,
-    I32,
-    binary(W.i32_shr_u, I32, wrap(linear), i32(shift)),
-    i32(((1 << TLB_ENTRY_BITS) - 1) * TLB_ENTRY_SIZE),
-  )
+  const index = binary(W.i32_and, I32, binary(W.i32_shr_u, I32, wrap(linear), i32(shift)), load(W.i32_load, I32, ctx, TLB_MASK))
   set(s, 3, binary(W.i32_add, I32, index, load(W.i32_load, I32, ctx, TLB_POINTER)))
   const bytes = unary(W.i64_extend_i32_u, I64, binary(W.i32_and, I32, info, i32(0x7f)))
   const last = binary(W.i64_sub, I64, binary(W.i64_add, I64, linear, bytes), i64(1))
