@@ -44,6 +44,7 @@ import {
   EXIT_LEAVE,
   EXIT_MISS,
   EXIT_RESYNC,
+  unretired,
 } from './translate/emitter.ts'
 import { EMULATE_DONE, EMULATE_EXCEPTION, EMULATE_NEEDS_DATA, type MmioPort, type Vmcs } from './vmcs.ts'
 import { AMD_XSAVE, INTEL_XSAVE } from './xsave/behaviour.ts'
@@ -287,18 +288,18 @@ export class Processor {
         return this.heat()
       case EXIT_FAULT:
         this.context.advanceRip((this.lastInfo >>> 7) & 0xfff)
-        this.left += this.lastInfo >>> 19
+        this.left += unretired(this.lastInfo)
         if (this.undefinedLength > 0) this.noteUndefined()
         return this.handleRaised()
       case EXIT_FAULT_EXACT:
-        this.left += this.lastInfo >>> 19
+        this.left += unretired(this.lastInfo)
         return this.handleRaised()
       case EXIT_RESYNC:
-        this.left += (this.lastInfo >>> 19) - 1
+        this.left += unretired(this.lastInfo) - 1
         this.refresh()
         return -1
       case EXIT_LEAVE:
-        this.left += (this.lastInfo >>> 19) - (this.leaveCompleted ? 1 : 0)
+        this.left += unretired(this.lastInfo) - (this.leaveCompleted ? 1 : 0)
         return this.leaveReason
       default:
         throw new Error(`compiled code returned ${exitCode}`)
@@ -629,6 +630,6 @@ export class Processor {
   /** Instructions retired in the run under way, at a call-out. */
   private retiredInRun(): number {
     if (this.chunk === 0) return 0
-    return this.runBudget - (this.left - (this.chunk - this.context.budget) + (this.lastInfo >>> 19))
+    return this.runBudget - (this.left - (this.chunk - this.context.budget) + unretired(this.lastInfo))
   }
 }

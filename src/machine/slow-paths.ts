@@ -12,6 +12,7 @@ import {
 } from './page-walk.ts'
 import { type Processor, RAISED_STEP } from './processor.ts'
 import { callOuts } from './translate/call-outs.ts'
+import { ACCESS_STACK } from './translate/emitter.ts'
 
 /** Results of `translate` that are no wasm offset. */
 const FAULTED = 0
@@ -69,7 +70,7 @@ export class SlowPaths {
       return PHYSICAL_BASE + walk.hpaPage * 4096
     }
     if (status === WALK_PAGE_FAULT) p.raisePageFault(lo, hi, walk.errorCode)
-    else if (status === WALK_NOT_CANONICAL) p.raiseGeneralProtection('a linear address is not canonical')
+    else if (status === WALK_NOT_CANONICAL) p.raise(p.lastInfo & ACCESS_STACK ? 12 : 13, 0, 'a linear address is not canonical')
     else if (status === WALK_NO_MEMORY) {
       this.deviceGpa = -1
       return DEVICE

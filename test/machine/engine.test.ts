@@ -70,4 +70,17 @@ describe('engine', () => {
       expect(host.machine.processors[0].retired).toBe(30_003)
     },
   )
+
+  it('a non-canonical address is #SS(0) through the stack segment and #GP(0) through another', () => {
+    // mov rbp, 0x800000000000 ; mov eax, [rbp] (SS)   |   mov rbx, ... ; mov eax, [rbx] (DS)
+    for (const [register, modrm, vector] of [
+      [0xbd, [0x8b, 0x45, 0x00], 12],
+      [0xbb, [0x8b, 0x03], 13],
+    ] as const) {
+      const host = BareHost.withCode([0x48, register, 0, 0, 0, 0, 0, 0x80, 0, 0, ...modrm])
+      expect(host.run()).toBe(HOST_EXIT_EXCEPTION)
+      expect(host.machine.processors[0].fault).toMatchObject({ vector, errorCode: 0 })
+      expect(host.ctx.rip).toBe(0x1000an)
+    }
+  })
 })

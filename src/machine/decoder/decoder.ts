@@ -13,6 +13,8 @@ export class Decoded {
   opCount = 0
   /** Operand size of RETF, by its form (other instructions: 0). */
   operandBits = 0
+  /** Opcode of an x87 instruction as FOP holds it: (first byte & 7) << 8 | ModRM. Other instructions: 0. */
+  x87Opcode = 0
   readonly opKind = [0, 0, 0, 0, 0]
   readonly opRegister = [0, 0, 0, 0, 0]
   /** Memory operand (at most one, apart from string instructions). */
@@ -69,6 +71,8 @@ const OPERAND_REGISTER = OPERAND_KIND.map((name) => name.replace('Kind', 'Regist
 const RETF = MNEMONIC_NAMES.indexOf('Retf')
 /** iced's code numbers of RETF: Retfw_imm16, Retfd_imm16, Retfq_imm16, Retfw, Retfd, Retfq. */
 const FIRST_RETF = RETFW_IMM16_CODE
+
+const IS_X87 = MNEMONIC_NAMES.map((name) => /^F(?!xsave|xrstor|emms)/.test(name))
 
 /** Bytes a window may hold: one page and the tail of an instruction that crosses into the next. */
 const WINDOW = 4096 + 16
@@ -152,6 +156,7 @@ export class InstructionDecoder {
     out.repne = fn.instruction_hasRepnePrefix(p) !== 0
     out.opCount = fn.instruction_opCount(p)
     out.operandBits = out.mnemonic === RETF ? 16 << ((out.code - FIRST_RETF) % 3) : 0
+    out.x87Opcode = IS_X87[out.mnemonic] ? this.x87Opcode(offset) : 0
     for (let i = 0; i < out.opCount; i++) this.readOperand(i, out)
     if (out.encoding === EncodingKind.EVEX) this.readEvex(out)
     else {
@@ -160,6 +165,14 @@ export class InstructionDecoder {
       out.roundingControl = 0
     }
     return true
+  }
+
+  /** No prefix looks like the escape opcodes D8..DF. */
+  private x87Opcode(offset: number): number {
+    const bytes = new Uint8Array(this.iced.memory.buffer, this.current.buffer, WINDOW)
+    let at = offset
+    while ((bytes[at] & 0xf8) !== 0xd8) at++
+    return ((bytes[at] & 7) << 8) | bytes[at + 1]
   }
 
   private readEvex(out: Decoded): void {

@@ -75,6 +75,11 @@ export const CONTINUE = -1
 export const accessInfo = (bytes: number, pageOffset: number, unretired: number): number =>
   bytes | ((pageOffset & 0xfff) << 7) | (unretired << 19)
 
+/** The instructions not yet retired, from accessInfo. */
+export const unretired = (info: number): number => (info >>> 19) & 0x3ff
+/** In accessInfo: the access is through SS, so an address that is not canonical is #SS instead of #GP. */
+export const ACCESS_STACK = 1 << 29
+
 /** Writes the body of one region function. */
 export class Emitter {
   readonly code = new CodeBuffer(16384)
@@ -97,6 +102,8 @@ export class Emitter {
   nextDepth = 0
   /** accessInfo of the running instruction without the size. */
   instructionInfo = 0
+  /** ACCESS_STACK while the next access is through SS. */
+  accessSegment = 0
   private readonly tempTypes: WasmType[] = []
   private readonly tempInUse: boolean[] = []
 
@@ -112,6 +119,7 @@ export class Emitter {
   // ---- temporaries ----
   beginInstruction(info: number): void {
     this.instructionInfo = info
+    this.accessSegment = 0
     this.tempInUse.fill(false)
   }
 
@@ -297,7 +305,7 @@ export class Emitter {
   private slow(fn: number, linear: Expr, bytes: number): Expr {
     const lo = wrap(linear)
     const hi = wrap(binary(W.i64_shr_u, I64, linear, i64(32)))
-    return new Expr(W.call, I32, this.ctx, lo, new Sequence(hi, i32(this.instructionInfo | bytes)), fn, 0)
+    return new Expr(W.call, I32, this.ctx, lo, new Sequence(hi, i32(this.instructionInfo | this.accessSegment | bytes)), fn, 0)
   }
 
   /** Wasm address at which `bytes` (1..64) at `linear` can be read: in place, or a copy. Faults leave the region. */
@@ -356,7 +364,7 @@ export class Emitter {
     return pointer
   }
   private pointerByCall(fn: number, linear: Expr, bytes: number): Expr {
-    const pointer = this.let(call(fn, I32, this.ctx, linear, i32(this.instructionInfo | bytes)))
+    const pointer = this.let(call(fn, I32, this.ctx, linear, i32(this.instructionInfo | this.accessSegment | bytes)))
     this.faultIfZero(pointer)
     return pointer
   }
@@ -386,7 +394,7 @@ export class Emitter {
     )
   }
   private storeByCall(at: Expr, bytes: number, op: number, value: Expr): void {
-    const pointer = this.let(call(FN_STORE_POINTER, I32, this.ctx, at, i32(this.instructionInfo | bytes)))
+    const pointer = this.let(call(FN_STORE_POINTER, I32, this.ctx, at, i32(this.instructionInfo | this.accessSegment | bytes)))
     this.store(op, pointer, 0, value)
     this.if(binary(W.i32_eq, I32, pointer, binary(W.i32_add, I32, this.ctx, i32(BOUNCE))), () => {
       this.faultIfZero(this.slow(FN_WRITE_SLOW, at, bytes))

@@ -4,7 +4,7 @@ import { SEGMENT_BASE } from '../memory-map.ts'
 import { MODE_CODE_64, MODE_CODE_MASK, MODE_SSE_UD, MODE_TS, MODE_USER } from '../mode.ts'
 import { I64, W } from '../wasm/opcodes.ts'
 import { callOutId } from './call-outs.ts'
-import { type Emitter, EXIT_JUMP, loadInt, storeOp } from './emitter.ts'
+import { ACCESS_STACK, type Emitter, EXIT_JUMP, loadInt, storeOp } from './emitter.ts'
 import { add, and, type Bits, binary, constant, type Expr, gtU, i32, i64, low, or, shl, shrU, wrap, zeroExtend } from './expr.ts'
 import type { RegionCompiler } from './region.ts'
 
@@ -143,9 +143,11 @@ export class InstructionSite {
   }
   /** Linear address of the memory operand, kept. */
   memoryAddress(): Expr {
+    this.e.accessSegment = this.d.memorySegment === Register.SS ? ACCESS_STACK : 0
     return this.e.let(this.linear(this.effectiveAddress(), this.d.memorySegment))
   }
   stackAddress(offset: Expr): Expr {
+    this.e.accessSegment = ACCESS_STACK
     return this.e.let(this.linear(offset, Register.SS))
   }
 

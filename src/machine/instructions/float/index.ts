@@ -2,3 +2,4 @@
 import './arithmetic.ts'
 import './compare.ts'
 import './convert.ts'
+import './x87.ts'
