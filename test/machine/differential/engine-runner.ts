@@ -20,6 +20,7 @@ import { type CaseRecord, CODE, CODE_OFFSET, GS_BASE, WINDOW } from './record-la
 const WINDOW_PHYSICAL = [0x40000, 0x48000, 0x46000]
 const CODE_PHYSICAL = 0x50000
 const INT3 = 0xcc
+const FSW_ES = 0x80
 const UD2 = [0x0f, 0x0b]
 
 /** Instructions a case may retire; string instructions count once. */
@@ -131,9 +132,12 @@ export class EngineRunner {
     view.setUint16(0, mem.view.getUint16(file + X87_FCW, true), true)
     view.setUint16(2, mem.view.getUint16(file + X87_FSW, true), true)
     x87[4] = mem.u8[file + X87_FTW]
-    view.setUint16(6, mem.view.getUint16(file + X87_FOP, true), true)
-    view.setBigUint64(8, mem.u64At(file + X87_FIP), true)
-    view.setBigUint64(16, mem.u64At(file + X87_FDP), true)
+    // The recorded processors (AMD) save the last opcode and pointers only while an exception is pending.
+    if (view.getUint16(2, true) & FSW_ES) {
+      view.setUint16(6, mem.view.getUint16(file + X87_FOP, true), true)
+      view.setBigUint64(8, mem.u64At(file + X87_FIP), true)
+      view.setBigUint64(16, mem.u64At(file + X87_FDP), true)
+    }
     const top = (view.getUint16(2, true) >> 11) & 7
     for (let i = 0; i < 8; i++) {
       const at = file + X87_REGISTERS + ((top + i) & 7) * 16

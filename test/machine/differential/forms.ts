@@ -112,6 +112,7 @@ const CLASS = new Map<number, number>([
   [K.zmm_reg, Register.ZMM0],
   [K.zmm_rm, Register.ZMM0],
   [K.zmm_vvvv, Register.ZMM0],
+  [K.sti_opcode, Register.ST0],
 ])
 const FIXED = new Map<number, number>([
   [K.al, Register.AL],
@@ -120,6 +121,7 @@ const FIXED = new Map<number, number>([
   [K.dx, Register.DX],
   [K.eax, Register.EAX],
   [K.rax, Register.RAX],
+  [K.st0, Register.ST0],
   [K.es, Register.ES],
   [K.cs, Register.CS],
   [K.ss, Register.SS],
@@ -272,7 +274,7 @@ function registerFor(kind: number, r: Random, options: InstanceOptions): number 
   if (first === undefined) throw new UnknownOperand(`operand kind ${kind}`)
   // kp1_reg is a pair starting at an even register.
   if (first === Register.K0) return Register.K0 + (kind === K.kp1_reg ? r.below(4) * 2 : r.below(8))
-  if (first === Register.MM0) return Register.MM0 + r.below(8)
+  if (first === Register.MM0 || first === Register.ST0) return first + r.below(8)
   if (first === Register.AL) {
     // AL CL DL BL AH CH DH BH SPL BPL SIL DIL R8L..; not SPL: the stack pointer stays.
     if (options.mode === 32) return Register.AL + r.below(8)

@@ -10,6 +10,7 @@ import { integerSequences } from './integer-sequences.ts'
 import { NativeRecorder, thisProcessor } from './native-recorder.ts'
 import { outcomeOf } from './outcome.ts'
 import { fromHex } from './record-layout.ts'
+import { x87Cases } from './x87-cases.ts'
 
 // Run through scripts/record-differential.mjs.
 
@@ -24,6 +25,7 @@ const SETS: Record<string, CaseSet> = {
   integer: { plan: integerCases, filling: 'bits', x87: false },
   vector: { plan: () => vectorCases(), filling: 'bits', x87: true },
   float: { plan: floatCases, filling: 'bits', x87: false },
+  x87: { plan: x87Cases, filling: 'bits', x87: true },
   'integer-sequences': { plan: integerSequences, filling: 'bits', x87: false },
 }
 
