@@ -46,7 +46,7 @@ export interface ElfProgram {
 
 /** Checks the file and lays it out. Throws ProgramError, with the errno execve gives. */
 export function readElf(file: OpenFile, path: string): ElfProgram {
-  const fail = (code: ProgramErrorCode, because: string, errno = ENOEXEC): never => {
+  const fail = (code: ProgramErrorCode, because: string, errno: number = ENOEXEC): never => {
     throw new ProgramError(code, path, because, -errno)
   }
   const header = new Uint8Array(EHDR_SIZE)

@@ -18,7 +18,8 @@ export function newProgramFpu(task: Task): FpuThread {
  * Child's extended state at fork and clone (fpu_clone): the parent's registers saved with the default mask, so that tile data is
  * lost; permissions copied unless the child is a thread of the same group.
  */
-export function cloneFpu(cpu: PinnedProcessor, parent: Task, isThread: boolean): FpuThread {
+export function cloneFpu(cpu: PinnedProcessor, what: { parent: Task; isThread: boolean }): FpuThread {
+  const { parent, isThread } = what
   const source = parent.fpu
   const { config } = source
   const child = new FpuThread(parent.kernel, config.pku ? cpu.processor.pkru : source.pkru)

@@ -45,5 +45,6 @@ function copyLayout(parent: Mm, child: Mm): void {
   child.argEnd = parent.argEnd
   child.envStart = parent.envStart
   child.envEnd = parent.envEnd
+  child.pkeys = parent.pkeys
   child.ldt = [...parent.ldt]
 }

@@ -8,7 +8,7 @@ import type { PageAllocator } from './page-allocator.ts'
 import { PTE_PRESENT, PTE_USER, PTE_WRITE, PageTable } from './page-table.ts'
 import type { Descriptor } from '../segments/descriptors.ts'
 import { UserMemory } from './user-memory.ts'
-import type { MappingOwner } from './vma.ts'
+import { type MappingOwner, PROT_WRITE } from './vma.ts'
 import { VmaList } from './vma-list.ts'
 
 /** `Mm.getUserPage`: bit 0 of a result that is not negative. */
@@ -38,6 +38,8 @@ export class Mm extends UserMemory implements MappingOwner {
   argEnd = 0
   envStart = 0
   envEnd = 0
+  /** Protection keys handed out: bit n. Key 0 always. */
+  pkeys = 1
   /** Local descriptor table (modify_ldt): by entry number. */
   ldt: (Descriptor | undefined)[] = []
   /** Pages of anonymous and file memory mapped now. */
@@ -129,6 +131,34 @@ export class Mm extends UserMemory implements MappingOwner {
       cleared++
     })
     return cleared
+  }
+
+  /** Writes through protections, as a tracer may: a private page gets its own copy. Bytes written. */
+  forceCopyToUser(user: number, from: Uint8Array, at: number, length: number): number {
+    let done = 0
+    while (done < length) {
+      const address = user + done
+      const chunk = Math.min(4096 - (address % 4096), length - done)
+      const vma = this.vmas.find(address)
+      if (vma === null || (vma.shared && (vma.prot & PROT_WRITE) === 0)) return done
+      const { prot } = vma
+      vma.prot |= PROT_WRITE
+      const ok = this.copyToUser(address, from, at + done, chunk)
+      vma.prot = prot
+      if ((prot & PROT_WRITE) === 0) this.writeProtectPage(address - (address % 4096))
+      if (!ok) return done
+      done += chunk
+    }
+    return done
+  }
+
+  /** Takes write permission from one present page. */
+  writeProtectPage(page: number): void {
+    const word = this.table.find(page)
+    if (word === 0) return
+    this.invalidating(page, page + 4096)
+    this.mem.i32[word] &= ~PTE_WRITE
+    this.flushPage(page)
   }
 
   /** Translations of [start, end) changed in memory: no processor may use the old ones. */

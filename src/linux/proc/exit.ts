@@ -60,7 +60,6 @@ export function finishVfork(group: ThreadGroup): void {
 }
 
 function groupIsDead(group: ThreadGroup): void {
-  const { kernel } = group
   // What the leader left counts when nobody called exit_group: the last exit of all tasks' statuses is the leader's.
   group.groupExit = group.groupExit ?? group.leader.exitStatus
   group.zombie = true

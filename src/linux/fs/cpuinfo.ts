@@ -1,0 +1,68 @@
+import { features, type FeatureName } from '../../isa/cpuid-features.ts'
+import type { Kernel } from '../kernel.ts'
+
+/** Flags whose /proc/cpuinfo name is not the feature's name with `_` for `-` (arch/x86/include/asm/cpufeatures.h). */
+const RENAMED: Readonly<Record<string, string>> = {
+  'sse4.1': 'sse4_1',
+  'sse4.2': 'sse4_2',
+  ds: 'dts',
+  'ds-cpl': 'ds_cpl',
+  'tsc-deadline': 'tsc_deadline_timer',
+  'lahf-lm': 'lahf_lm',
+  'sha-ni': 'sha_ni',
+  invtsc: 'nonstop_tsc',
+  shstk: 'user_shstk',
+  'amx-tile': 'amx_tile',
+}
+
+/** Flags Linux does not print: not in cpufeatures.h, or without a name there. */
+const HIDDEN: ReadonlySet<string> = new Set(['xfd', 'ia64', 'pcommit'])
+
+/** /proc/cpuinfo of every processor, from the CPU model (arch/x86/kernel/cpu/proc.c). */
+export function cpuinfo(kernel: Kernel): string {
+  return kernel.cpus.map((cpu) => processor(kernel, cpu.id)).join('')
+}
+
+function flagNames(kernel: Kernel): string {
+  const names: string[] = []
+  for (const feature of features.values()) {
+    if (feature.kind !== 'cpuid' || !kernel.model.has(feature.name as FeatureName) || HIDDEN.has(feature.name)) continue
+    // User shadow stacks: only where the kernel offers them; this one never does.
+    if (feature.name === 'shstk') continue
+    names.push(RENAMED[feature.name] ?? feature.name.replaceAll('-', '_').replaceAll('.', '_'))
+  }
+  if (kernel.model.has('invtsc')) names.push('constant_tsc')
+  return names.join(' ')
+}
+
+function processor(kernel: Kernel, id: number): string {
+  const { model } = kernel
+  const mhz = (model.tscKhz / 1000).toFixed(3)
+  const count = kernel.cpus.length
+  const rows: [string, string | number][] = [
+    ['processor', id],
+    ['vendor_id', model.vendor],
+    ['cpu family', model.family],
+    ['model', model.model],
+    ['model name', model.brand],
+    ['stepping', model.stepping],
+    ['cpu MHz', mhz],
+    ['physical id', 0],
+    ['siblings', count],
+    ['core id', id],
+    ['cpu cores', count],
+    ['apicid', id],
+    ['initial apicid', id],
+    ['fpu', 'yes'],
+    ['fpu_exception', 'yes'],
+    ['cpuid level', model.maxBasicLeaf],
+    ['wp', 'yes'],
+    ['flags', flagNames(kernel)],
+    ['bogomips', ((model.tscKhz * 2) / 1000).toFixed(2)],
+    ['clflush size', 64],
+    ['cache_alignment', 64],
+    ['address sizes', `${model.maxPhysAddr} bits physical, ${model.linearAddrBits} bits virtual`],
+    ['power management', ''],
+  ]
+  return `${rows.map(([name, value]) => `${name}${name.length < 8 ? '\t' : ''}\t: ${value}`).join('\n')}\n\n`
+}

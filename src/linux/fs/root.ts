@@ -1,0 +1,55 @@
+import type { Kernel } from '../kernel.ts'
+import { memoryDevices } from './devices.ts'
+import { type HostFiles, hostNode } from './host-bind.ts'
+import { FixedDirectory, Symlink } from './node.ts'
+import { makeProc } from './proc.ts'
+import { makeSys } from './sys.ts'
+import { TmpfsDirectory } from './tmpfs.ts'
+import { TextNode } from './text-file.ts'
+
+/** The file tree of a fresh host: what LUX §10 lists, and nothing of the world outside. */
+export function makeRoot(kernel: Kernel): FixedDirectory {
+  const root = new FixedDirectory()
+  const dev = root.directory('dev')
+  dev.dev = 5
+  for (const [name, node] of memoryDevices()) dev.add(name, node)
+  dev.add('shm', new TmpfsDirectory(kernel, 0o1777))
+  dev.add('fd', new Symlink('/proc/self/fd'))
+  for (const [name, fd] of [['stdin', 0], ['stdout', 1], ['stderr', 2]] as const) dev.add(name, new Symlink(`/proc/self/fd/${fd}`))
+  root.add('tmp', new TmpfsDirectory(kernel, 0o1777))
+  root.add('run', new TmpfsDirectory(kernel, 0o755))
+  const proc = makeProc(kernel)
+  proc.dev = 0x15
+  root.add('proc', proc)
+  makeSys(kernel, root.directory('sys'))
+  const etc = root.directory('etc')
+  const text = (content: string) => new TextNode({ read: () => content, size: content.length })
+  etc.add('hostname', text(`${kernel.hostname}\n`))
+  etc.add('hosts', text(`127.0.0.1\tlocalhost ${kernel.hostname}\n`))
+  etc.add('passwd', text(`root:x:0:0:root:/root:/bin/sh\nuser:x:${kernel.uid}:${kernel.gid}::/:/bin/sh\n`))
+  etc.add('group', text(`root:x:0:\nuser:x:${kernel.gid}:\n`))
+  return root
+}
+
+/** Puts files of the world outside at `at`, making the directories on the way. */
+export function bindHostFiles(kernel: Kernel, at: string, files: HostFiles): void {
+  const parts = at.split('/').filter((part) => part !== '' && part !== '.')
+  if (parts.length === 0) {
+    const info = files.list('')
+    if (typeof info !== 'number') for (const name of info) addMissing(kernel, files, name)
+    return
+  }
+  const name = parts.pop()!
+  let directory = kernel.root
+  for (const part of parts) directory = directory.directory(part)
+  const node = hostNode(kernel, files, '')
+  if (node !== null) directory.add(name, node)
+}
+
+/** A bind at `/` shows what does not hide the kernel's own directories. */
+function addMissing(kernel: Kernel, files: HostFiles, name: string): void {
+  if (kernel.root.lookup(null, name) !== null) return
+  const node = hostNode(kernel, files, name)
+  if (node !== null) kernel.root.add(name, node)
+}
+
