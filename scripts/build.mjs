@@ -52,7 +52,9 @@ async function main() {
   const { build } = await import('esbuild')
   rmSync(marker, { force: true })
   const bundles = [command, library].filter((bundle) => existsSync(join(root, bundle.entryPoints[0])))
-  await Promise.all(bundles.map((bundle) => build(bundle)))
+  const results = await Promise.allSettled(bundles.map((bundle) => build(bundle)))
+  // esbuild has printed what is wrong, and where.
+  if (results.some(({ status }) => status === 'rejected')) process.exit(1)
   // The decoder is handed iced's compiled .wasm by whoever starts a machine; it lies beside each bundle.
   const wasm = createRequire(import.meta.url).resolve('iced-x86/iced_x86_bg.wasm')
   for (const folder of [dist, join(dist, 'cli')]) {

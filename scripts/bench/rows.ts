@@ -1,0 +1,131 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { type Measured, measure, medianOf } from './measure.ts'
+
+export type Unit = 's' | '1/s'
+
+/** One row of the table. A peer that cannot run it, or is not there, has null. */
+export interface Row {
+  row: string
+  native: number | null
+  qemu: number | null
+  worldswitch: number | null
+  unit: Unit
+}
+
+/** A way of running a static x86-64 Linux program: the command before its name, or null where this machine has no such way. */
+type Runner = readonly string[] | null
+
+export interface Runners {
+  native: Runner
+  qemu: Runner
+  worldswitch: Runner
+}
+
+const QEMU = ['qemu-x86_64-static', 'qemu-x86_64']
+const isInstalled = (program: string) => spawnSync(program, ['--version']).error === undefined
+
+export function runnersHere(cpu: string, kernel: string): Runners {
+  const qemu = QEMU.find(isInstalled)
+  return {
+    native: process.arch === 'x64' && process.platform === 'linux' ? [] : null,
+    qemu: qemu ? [qemu] : null,
+    worldswitch: [process.execPath, 'dist/cli/worldswitch.js', 'exec', '--cpu', cpu, '--kernel', kernel, '--'],
+  }
+}
+
+const PROGRAMS = 'bench/programs'
+
+function run(runner: readonly string[], program: string, args: readonly string[] = []): Measured {
+  const [first, ...rest] = [...runner, resolve(program), ...args]
+  return measure(first, rest)
+}
+
+/** Runs what can be run and reports the rest: a peer that failed has null, as one that is not there. */
+function attempt<T>(runner: Runner, figure: (runner: readonly string[]) => T, say: (line: string) => void): T | null {
+  if (runner === null) return null
+  try {
+    return figure(runner)
+  } catch (error) {
+    say(String(error))
+    return null
+  }
+}
+
+const STARTS = 5
+
+/** Start-up of a static hello world, whole process: wall time, which is what a person waits for. */
+export function startUp(runners: Runners, say: (line: string) => void): Row {
+  const hello = glibcHello() ?? join(PROGRAMS, 'hello')
+  const wall = (runner: Runner) =>
+    attempt(runner, (r) => medianOf(Array.from({ length: STARTS }, () => run(r, hello))).wallSeconds, say)
+  const row = hello.startsWith(PROGRAMS)
+    ? 'start-up of a static hello world (no C library: no gcc here)'
+    : 'start-up of a static hello world'
+  return { row, native: wall(runners.native), qemu: wall(runners.qemu), worldswitch: wall(runners.worldswitch), unit: 's' }
+}
+
+/** A hello world with glibc in it, built where there is a gcc; undefined elsewhere. */
+function glibcHello(): string | undefined {
+  const folder = '.cache/bench'
+  const program = join(folder, 'hello')
+  if (existsSync(program)) return program
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'hello.c'), '#include <stdio.h>\nint main(void) { return puts("hello, world") < 0; }\n')
+  const { status } = spawnSync('gcc', ['-O2', '-static', join(folder, 'hello.c'), '-o', program])
+  return status === 0 ? program : undefined
+}
+
+/** A guest program's loop: CPU seconds of the whole process. Every runner has to print the same checksum. */
+export function loop(name: string, program: string, runners: Runners, say: (line: string) => void): Row {
+  const printed = new Set<string>()
+  const seconds = (runner: Runner) =>
+    attempt(
+      runner,
+      (r) => {
+        const { cpuSeconds, stdout } = run(r, join(PROGRAMS, program))
+        printed.add(stdout)
+        return cpuSeconds
+      },
+      say,
+    )
+  const row = {
+    row: name,
+    native: seconds(runners.native),
+    qemu: seconds(runners.qemu),
+    worldswitch: seconds(runners.worldswitch),
+  }
+  if (printed.size > 1) throw new Error(`${program} prints different results: ${[...printed].join(' / ').replaceAll('\n', '')}`)
+  return { ...row, unit: 's' }
+}
+
+/** KVM_RUN with a port write, each an exit to a VMM that is itself a program. Per second of wall time, start-up taken off. */
+export function exitsUnderExec(runners: Runners, say: (line: string) => void): Row {
+  const rounds = 300_000
+  const program = join(PROGRAMS, 'exits')
+  const rate = (runner: Runner) =>
+    attempt(runner, (r) => rounds / (run(r, program, [String(rounds)]).wallSeconds - run(r, program, ['1']).wallSeconds), say)
+  // The native figure is of this machine's own /dev/kvm. qemu's user mode passes no KVM on.
+  const native = existsSync('/dev/kvm') ? runners.native : null
+  return {
+    row: 'KVM_RUN port-I/O exits under exec',
+    native: rate(native),
+    qemu: null,
+    worldswitch: rate(runners.worldswitch),
+    unit: '1/s',
+  }
+}
+
+/** The typed API's figures come from a program of their own, so that nothing else warms or burdens its process. */
+export function api(say: (line: string) => void): Row[] {
+  const rows: [name: string, key: string][] = [
+    ['KVM_RUN port-I/O exits through the API', 'exits'],
+    ['KVM_GET_XSAVE2 through the API', 'getXsave2'],
+    ['KVM_SET_XSAVE through the API', 'setXsave'],
+  ]
+  const ended = spawnSync(process.execPath, ['scripts/ts.mjs', 'bench/api.ts'], { encoding: 'utf8', timeout: 300_000 })
+  if (ended.status !== 0) say(`bench/api.ts: exit ${ended.status}: ${ended.stderr.trimEnd().split('\n').at(-1)}`)
+  const perSecond: Record<string, number> = ended.status === 0 ? JSON.parse(ended.stdout) : {}
+  return rows.map(([row, key]) => ({ row, native: null, qemu: null, worldswitch: perSecond[key] ?? null, unit: '1/s' }))
+}
