@@ -5,7 +5,7 @@ import type { OpenFile } from './file.ts'
 import { type DeviceOpen, DeviceNode } from './fs/devices.ts'
 import type { HostFiles } from './fs/host-bind.ts'
 import { bindHostFiles, makeRoot } from './fs/root.ts'
-import type { FixedDirectory } from './fs/node.ts'
+import type { FixedDirectory, Node } from './fs/node.ts'
 import { type TextFile, TextNode } from './fs/text-file.ts'
 import { type XstateConfig, xstateConfig } from './fpu/config.ts'
 import type { HostMachine } from './hardware.ts'
@@ -56,6 +56,8 @@ export class Kernel {
   readonly syscalls = new SyscallCounters()
   readonly futexes = new FutexTable()
   readonly root: FixedDirectory
+  /** What is mounted over the tree, by canonical path. */
+  readonly mounts = new Map<string, Node>()
   readonly tasks = new Map<number, Task>()
   readonly groups = new Map<number, ThreadGroup>()
   /** The first program: when it ends, the run ends. */

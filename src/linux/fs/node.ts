@@ -103,10 +103,10 @@ export class FixedDirectory extends Directory {
   remove(name: string): void {
     this.children.delete(name)
   }
-  /** The directory `name`, made if it is missing. */
+  /** The directory `name`, made if it is missing (a writable one of the kernel's own is taken as it is). */
   directory(name: string): FixedDirectory {
     const found = this.children.get(name)
-    if (found instanceof FixedDirectory) return found
+    if (found instanceof FixedDirectory || (found instanceof Directory && 'directory' in found)) return found as FixedDirectory
     if (found !== undefined) throw new Error(`${name} is not a directory of the kernel's own`)
     const made = new FixedDirectory()
     made.dev = this.dev

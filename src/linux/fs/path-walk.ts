@@ -49,7 +49,7 @@ export function walkPath(task: Task, dirfd: number, path: string, follow: boolea
 }
 
 function walkFrom(task: Task, steps: Step[], path: string, follow: boolean, flags: number, links: { left: number }): Found | number {
-  const { root } = task.kernel
+  const { root, mounts } = task.kernel
   const parts = path.split('/').filter((part) => part !== '' && part !== '.')
   const wantsDirectory = path.endsWith('/') || path.endsWith('/.')
   const current = () => (steps.length === 0 ? root : steps[steps.length - 1].directory)
@@ -62,7 +62,7 @@ function walkFrom(task: Task, steps: Step[], path: string, follow: boolean, flag
       continue
     }
     const parent = current()
-    const node = parent.lookup(task, part)
+    const node = mounts.get(pathOf([...steps, { name: part, directory: parent }])) ?? parent.lookup(task, part)
     if (node === null) return last ? place(null, null, parent, part, steps, wantsDirectory) : -ENOENT
     if (node instanceof Symlink && (!last || follow || wantsDirectory)) {
       if (links.left-- === 0) return -ELOOP

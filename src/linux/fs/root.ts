@@ -1,7 +1,7 @@
 import type { Kernel } from '../kernel.ts'
 import { memoryDevices } from './devices.ts'
 import { type HostFiles, hostNode } from './host-bind.ts'
-import { FixedDirectory, Symlink } from './node.ts'
+import { Directory, FixedDirectory, Symlink } from './node.ts'
 import { makeProc } from './proc.ts'
 import { makeSys } from './sys.ts'
 import { TmpfsDirectory } from './tmpfs.ts'
@@ -35,15 +35,31 @@ export function makeRoot(kernel: Kernel): FixedDirectory {
 export function bindHostFiles(kernel: Kernel, at: string, files: HostFiles): void {
   const parts = at.split('/').filter((part) => part !== '' && part !== '.')
   if (parts.length === 0) {
-    const info = files.list('')
-    if (typeof info !== 'number') for (const name of info) addMissing(kernel, files, name)
+    const names = files.list('')
+    if (typeof names !== 'number') for (const name of names) addMissing(kernel, files, name)
     return
   }
-  const name = parts.pop()!
-  let directory = kernel.root
-  for (const part of parts) directory = directory.directory(part)
   const node = hostNode(kernel, files, '')
-  if (node !== null) directory.add(name, node)
+  if (node === null) return
+  let directory: Directory = kernel.root
+  let path = ''
+  for (const part of parts.slice(0, -1)) {
+    path += `/${part}`
+    directory = directoryForBind(kernel, directory, part, path)
+  }
+  kernel.mounts.set(`${path}/${parts[parts.length - 1]}`, node)
+  if (directory instanceof FixedDirectory) directory.add(parts[parts.length - 1], node)
+}
+
+/** The directory `name` on the way to a bind; made where it is missing. */
+function directoryForBind(kernel: Kernel, parent: Directory, name: string, path: string): Directory {
+  const found = kernel.mounts.get(path) ?? parent.lookup(null, name)
+  if (found instanceof Directory) return found
+  if (parent instanceof FixedDirectory) return parent.directory(name)
+  if (parent instanceof TmpfsDirectory && parent.makeDirectory(name, 0o755) === 0) return parent.lookup(null, name) as Directory
+  const made = new FixedDirectory()
+  kernel.mounts.set(path, made)
+  return made
 }
 
 /** A bind at `/` shows what does not hide the kernel's own directories. */

@@ -50,6 +50,18 @@ export class TmpfsDirectory extends Directory {
   override entries(): [string, Node][] {
     return [...this.children]
   }
+  /** Mounts a node of another file system here. */
+  add(name: string, node: Node): Node {
+    this.children.set(name, node)
+    return node
+  }
+  /** The directory `name`, made if it is missing: a place to mount something in. */
+  directory(name: string): TmpfsDirectory {
+    const found = this.children.get(name)
+    if (found instanceof TmpfsDirectory) return found
+    if (found !== undefined) throw new Error(`${name} is not a directory of the kernel's own`)
+    return this.adopt(name, new TmpfsDirectory(this.kernel)) as TmpfsDirectory
+  }
   private adopt(name: string, node: Node): Node {
     node.dev = this.dev
     this.children.set(name, node)
