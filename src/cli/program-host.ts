@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { parseCpuSpec } from '../isa/cpu-grammar.ts'
 import { UserError } from '../isa/user-error.ts'
-import { installKvm } from '../kvm/install.ts'
+import { loadKvm } from '../kvm/module.ts'
 import { bootKernel } from '../linux/boot.ts'
 import type { Kernel } from '../linux/kernel.ts'
 import { ENGINE_SWITCHES, type EngineOptions } from '../machine/code-cache.ts'
@@ -35,7 +35,7 @@ export function programHost(options: HostOptions): ProgramHost {
     seed: options.seed,
   })
   const kernel = bootKernel(machine, { profile, seed: options.seed })
-  installKvm(kernel, machine)
+  loadKvm(kernel, machine)
   return { machine, kernel }
 }
 

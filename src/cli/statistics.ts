@@ -1,4 +1,4 @@
-import { syscallName } from '../linux/syscalls/numbers.ts'
+import { syscallTable } from '../linux/syscalls/table.ts'
 import type { ProgramHost } from './program-host.ts'
 
 export interface Statistics {
@@ -28,7 +28,7 @@ export function statistics({ machine, kernel }: ProgramHost): Statistics {
   }
   return {
     instructions: { host: machine.retired - counters.guestRetired, guest: counters.guestRetired },
-    syscalls: Object.fromEntries(kernel.syscalls.list().map(([nr, count]) => [syscallName(nr), count])),
+    syscalls: Object.fromEntries(kernel.syscalls.list().map(([nr, count]) => [syscallTable[nr]?.name ?? `number ${nr}`, count])),
     regionsCompiled: code.regionsCompiled,
     regionsDropped: code.regionsDropped,
     bytesCompiled: code.bytesCompiled,
