@@ -1,9 +1,7 @@
-import { I32, I64, V, V128, W } from '../wasm/opcodes.ts'
-import { type Bits, binary, Expr, i32, i64, type Bits as LaneBits, lane, Shuffle, select, unary, V128Const } from './expr.ts'
+import { I32, I64, V, V128 } from '../wasm/opcodes.ts'
+import { type Bits, binary, Expr, i32, lane, Shuffle, unary, V128Const } from './expr.ts'
 
 /** Vocabulary for values of 128 bits seen as lanes of 8, 16, 32 or 64 bits. Opcode tables are indexed by lane width. */
-
-export type { LaneBits }
 
 type ByWidth = Readonly<Record<Bits, number>>
 
@@ -108,7 +106,3 @@ export function ltU(bits: Bits, a: Expr, b: Expr): Expr {
       return vec2(V.i64x2_lt_s, vxor(a, signBits(64)), vxor(b, signBits(64)))
   }
 }
-
-/** i32 or i64 0..width-1 kept for a shift: the count when it is below `limit`, else `otherwise`. */
-export const clampCount = (count: Expr, limit: number, otherwise: number): Expr =>
-  select(binary(W.i64_lt_u, I32, count, i64(limit, 0)), unary(W.i32_wrap_i64, I32, count), i32(otherwise))

@@ -1,10 +1,10 @@
 import { EncodingKind, MEMORY_ELEMENT_BYTES, OpKind, Register } from '../decoder/iced-tables.ts'
-import { SPILL, VECTOR, VECTOR_STRIDE, X87_REGISTERS } from '../memory-map.ts'
+import { OPMASK, SPILL, VECTOR, VECTOR_STRIDE, X87_REGISTERS } from '../memory-map.ts'
 import { I32, I64, V, V128, W, type WasmType } from '../wasm/opcodes.ts'
-import { type Emitter, storeOp } from './emitter.ts'
+import type { Emitter } from './emitter.ts'
 import { and, type Bits, binary, type Expr, eq, i32, i64, load, select, wrap } from './expr.ts'
 import type { InstructionSite } from './instruction.ts'
-import { bitselect, extractLane, LOAD_SPLAT, lanesIn, vand, zero } from './lanes.ts'
+import { bitselect, extractLane, LOAD_SPLAT, vand, zero } from './lanes.ts'
 import { MaskedMemory } from './masked-memory.ts'
 import { ElementMask } from './write-mask.ts'
 
@@ -58,7 +58,7 @@ export class VectorSource {
   }
 }
 
-export interface ReadOptions {
+export interface AccessOptions {
   /** Bytes of the operand in memory when not the whole vector. */
   bytes?: number
   /** Masked-off elements of this width are not accessed, so they do not fault (SDM Vol. 2, exception classes E4, E5, E6). */
@@ -124,7 +124,7 @@ export class VectorInstruction {
   }
 
   // ---- reading ----
-  source(op: number, options: ReadOptions = {}): VectorSource {
+  source(op: number, options: AccessOptions = {}): VectorSource {
     if (this.s.isRegister(op)) {
       const register = this.register(op)
       return new VectorSource(this.e.fpu, registerOffset(register), vectorBytes(register))
@@ -132,7 +132,7 @@ export class VectorInstruction {
     return this.s.d.isBroadcast ? this.broadcastElement(options) : this.memorySource(options)
   }
 
-  private memorySource(options: ReadOptions): VectorSource {
+  private memorySource(options: AccessOptions): VectorSource {
     const bytes = options.bytes ?? this.bytes
     const mask = options.suppress === undefined ? null : this.mask(options.suppress, (bytes * 8) / options.suppress)
     const linear = this.alignedAddress(bytes, options, mask)
@@ -141,11 +141,11 @@ export class VectorInstruction {
   }
 
   /** Linear address of the memory operand; #GP(0) when it has to be aligned and is not. */
-  alignedAddress(bytes: number, { unaligned = false, aligned = false }: ReadOptions, mask: ElementMask | null): Expr {
+  alignedAddress(bytes: number, { unaligned = false, aligned = false }: AccessOptions, mask: ElementMask | null): Expr {
     const linear = this.s.memoryAddress()
     if (this.isLegacy ? bytes === 16 && !unaligned : aligned) {
       const misaligned = and(32, wrap(linear), i32(bytes - 1))
-      // with no element selected there is no access that could be misaligned (measured on Zen 5)
+      // with no element selected there is no access that could be misaligned (measured on Zen 4)
       if (mask === null) this.s.raiseIf(misaligned, GP)
       else this.s.raiseIf(select(mask.isEmpty(), i32(0), misaligned), GP)
     }
@@ -153,7 +153,7 @@ export class VectorInstruction {
   }
 
   /** The memory operand's one element in every lane. */
-  private broadcastElement({ suppress, bytes }: ReadOptions): VectorSource {
+  private broadcastElement({ suppress, bytes }: AccessOptions): VectorSource {
     const bits = (MEMORY_ELEMENT_BYTES[this.s.d.memorySize] === 2 ? 16 : this.s.d.memoryBytes * 8) as Bits
     const count = bytes === undefined || suppress === undefined ? undefined : (bytes * 8) / suppress
     const pointer = this.elementPointer(bits, suppress === undefined ? null : this.mask(suppress, count))
@@ -223,7 +223,7 @@ export class VectorInstruction {
 
   // ---- writing memory ----
   /** Stores `bytes` (2..64) from kept chunks at the memory operand; masked-off elements are left alone. */
-  store(elementBits: Bits, chunks: readonly Expr[], bytes: number, options: ReadOptions = {}): void {
+  store(elementBits: Bits, chunks: readonly Expr[], bytes: number, options: AccessOptions = {}): void {
     const mask = this.isEvex ? this.mask(elementBits, (bytes * 8) / elementBits) : null
     const linear = this.alignedAddress(bytes, options, mask)
     if (mask !== null && options.whole) new MaskedMemory(this.e, linear, mask).storeWhole(chunks)
@@ -261,11 +261,9 @@ export class VectorInstruction {
 
 /** Writes opmask register k: an i32 is zero-extended. */
 export function setOpmask(e: Emitter, k: number, value: Expr): void {
-  if (value.type === I64) e.store(W.i64_store, e.fpu, 0x100 + k * 8, value)
+  if (value.type === I64) e.store(W.i64_store, e.fpu, OPMASK + k * 8, value)
   else {
-    e.store(W.i32_store, e.fpu, 0x100 + k * 8, value)
-    e.store(W.i32_store, e.fpu, 0x104 + k * 8, i32(0))
+    e.store(W.i32_store, e.fpu, OPMASK + k * 8, value)
+    e.store(W.i32_store, e.fpu, OPMASK + k * 8 + 4, i32(0))
   }
 }
-
-export { lanesIn, storeOp }

@@ -3,7 +3,7 @@ import { OpKind } from '../../decoder/iced-tables.ts'
 import type { Emitter } from '../../translate/emitter.ts'
 import { type Bits, binary, type Expr, i32, i64, unary } from '../../translate/expr.ts'
 import { extractLane, lanesIn, replaceLane, topBits, vec1, vec2, zero } from '../../translate/lanes.ts'
-import { isOpmask, type ReadOptions, type VectorInstruction, type VectorSource } from '../../translate/vector-operands.ts'
+import { type AccessOptions, isOpmask, type VectorInstruction, type VectorSource } from '../../translate/vector-operands.ts'
 import { I32, I64, W } from '../../wasm/opcodes.ts'
 import { defineVector } from './available.ts'
 
@@ -38,8 +38,6 @@ export const wasm1 =
 export interface FormOptions {
   /** Masked-off memory elements are read all the same (exception classes E4NF and the like). */
   readsAll?: boolean
-  /** The first source is the destination in every encoding. */
-  accumulates?: boolean
   /** Only these forms of the mnemonic. */
   applies?: (d: Decoded) => boolean
 }
@@ -93,11 +91,11 @@ export const context = (x: VectorInstruction, chunk: number): LaneContext => ({
 })
 
 function operandsRead(x: VectorInstruction, bits: Bits, sources: number, options: FormOptions): VectorSource[] {
-  const first = sources === 1 ? 1 : sources === 3 || options.accumulates ? 0 : x.firstSource
+  const first = sources === 1 ? 1 : sources === 3 ? 0 : x.firstSource
   return readOperands(x, first, sources, options.readsAll ? {} : { suppress: bits })
 }
 /** The sources from operand `first` on; the one in memory is read with `options`. */
-export function readOperands(x: VectorInstruction, first: number, count: number, options: ReadOptions): VectorSource[] {
+export function readOperands(x: VectorInstruction, first: number, count: number, options: AccessOptions): VectorSource[] {
   return Array.from({ length: count }, (_, i) => x.source(first + i, x.isMmx ? { ...options, bytes: 8 } : options))
 }
 

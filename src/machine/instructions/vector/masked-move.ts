@@ -35,7 +35,7 @@ maskMove('VPMASKMOVQ', 64)
 
 /**
  * MASKMOVQ and MASKMOVDQU: bytes to DS:rDI. Operands: implicit memory, source, mask. The whole operand must be writable,
- * whatever the mask (measured on Zen 5; the SDM leaves it open).
+ * whatever the mask (measured on Zen 4; the SDM leaves it open).
  */
 defineVector(['MASKMOVQ', ...both('MASKMOVDQU')], (x) => {
   const { e } = x
