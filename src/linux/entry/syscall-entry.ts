@@ -70,6 +70,7 @@ function* tracedCall(task: Task, nr: number, row: SyscallRow | undefined): Preem
   if (task.kernel.trace.syscall !== undefined) traceEntry(task, wanted, chosen)
   const started = call(task, wanted, chosen)
   const result = typeof started === 'number' ? started : yield* started
+  if (task.state === 'dead') return NO_RESULT
   if (task.ptrace !== null && task.ptrace.stopsAtSyscalls && task.origRax !== -1) {
     setResult(task, result)
     yield* stopAtSyscall(task)

@@ -23,7 +23,6 @@ export function exitTask(task: Task, status: WaitStatus): void {
   const { kernel, group } = task
   task.exitStatus = status
   task.kernel.scheduler.dequeue(task)
-  task.activity?.return?.(0)
   exitRobustList(task)
   clearChildTid(task)
   ptraceDetachAll(task)

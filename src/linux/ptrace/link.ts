@@ -12,6 +12,9 @@ export const PTRACE_O_TRACEVFORKDONE = 0x20
 export const PTRACE_O_TRACEEXIT = 0x40
 export const PTRACE_O_EXITKILL = 0x100000
 
+/** `resumeSignal` while nobody has said anything: a tracer that dies leaves the signal to be delivered. */
+export const TRACER_GONE = -1
+
 /** A tracee's side of ptrace(2). */
 export class PtraceLink {
   readonly tracer: Task
@@ -30,7 +33,7 @@ export class PtraceLink {
   /** The signal being delivered, for PTRACE_GETSIGINFO and the next resumption. */
   info: SignalInfo | null = null
   /** What the tracer said at resumption: the signal to deliver. */
-  resumeSignal = 0
+  resumeSignal = TRACER_GONE
   message = 0
 
   constructor(tracer: Task, tracee: Task) {

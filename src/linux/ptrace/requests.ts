@@ -1,7 +1,7 @@
 import { EFAULT, EINVAL, EIO, EPERM, ESRCH } from '../errno.ts'
 import { killTask, resume, sendSignal } from '../signal/send.ts'
 import { writeSiginfo } from '../signal/siginfo.ts'
-import { NSIG, SIGKILL, SIGSTOP, SI_USER } from '../signal/signals.ts'
+import { NSIG, SIGSTOP, SI_USER } from '../signal/signals.ts'
 import type { SyscallArguments } from '../syscalls/arguments.ts'
 import type { Task } from '../task.ts'
 import { attach, detach, PtraceLink } from './link.ts'
@@ -104,7 +104,6 @@ function onStopped(task: Task, target: Task, link: PtraceLink, request: number, 
     case PTRACE_DETACH:
       if (data < 0 || data > NSIG) return -EIO
       link.resumeSignal = data
-      if (data > 0 && data !== SIGKILL) sendSignal(target, { signal: data, code: SI_USER, pid: task.group.pid, uid: task.kernel.uid })
       detach(target)
       return 0
     case PTRACE_SETOPTIONS:

@@ -2,13 +2,13 @@ import { type Preemptible, SLEEP } from '../preemption.ts'
 import { forceFault, sendGroupSignal } from '../signal/send.ts'
 import { CLD_TRAPPED, type SignalInfo, SI_USER, SIGCHLD, SIGKILL, SIGTRAP, TRAP_TRACE } from '../signal/signals.ts'
 import type { Task } from '../task.ts'
-import { PTRACE_O_TRACESYSGOOD, type PtraceLink } from './link.ts'
+import { PTRACE_O_TRACESYSGOOD, type PtraceLink, TRACER_GONE } from './link.ts'
 
 /** Stops of a tracee: waits until the tracer resumes it. LUX-54; kernel/signal.c ptrace_stop. */
 
 function* stop(task: Task, link: PtraceLink, status: number): Preemptible<void> {
   link.report = (status << 8) | 0x7f
-  link.resumeSignal = 0
+  link.resumeSignal = TRACER_GONE
   task.state = 'traced'
   const { tracer } = link
   const wanted = tracer.actions.get(SIGCHLD)
@@ -25,8 +25,8 @@ export function* stopForSignal(task: Task, info: SignalInfo): Preemptible<Signal
   const link = task.ptrace!
   link.info = info
   yield* stop(task, link, info.signal)
-  if (task.ptrace === null) return info
   const chosen = link.resumeSignal
+  if (chosen === TRACER_GONE) return info
   const kept = link.info
   link.info = null
   if (chosen === 0) return null
@@ -50,7 +50,7 @@ export function* stopAtSyscall(task: Task): Preemptible<void> {
   link.info = { signal: SIGTRAP, code: good ? SIGTRAP | 0x80 : SIGTRAP }
   yield* stop(task, link, SIGTRAP | (good ? 0x80 : 0))
   const { resumeSignal } = link
-  if (resumeSignal !== 0 && resumeSignal !== SIGKILL) {
+  if (resumeSignal > 0 && resumeSignal !== SIGKILL) {
     task.pending.add({ signal: resumeSignal, code: SI_USER, pid: link.tracer.group.pid, uid: task.kernel.uid })
   }
 }
