@@ -51,7 +51,8 @@ export function spawn(kernel: Kernel, options: SpawnOptions): Task {
   return task
 }
 
-function newTask(kernel: Kernel): Task {
+/** A process without a program: memory empty, no files, on no run queue. */
+export function newTask(kernel: Kernel): Task {
   const pid = kernel.allocatePid()
   const group = new ThreadGroup(kernel, pid, null)
   const task = new Task(kernel, pid, group, kernel.newMm(), new FileTable(), new FsContext(), new SignalActions())

@@ -138,7 +138,8 @@ export class Scheduler {
     return cpu.queue.length > 0
   }
 
-  private switchTo(cpu: HostCpu, task: Task): void {
+  /** `task`, which is on no queue, takes `cpu`, which is idle. */
+  switchTo(cpu: HostCpu, task: Task): void {
     task.queued = false
     cpu.current = task
     cpu.turnLeft = TURN
@@ -153,7 +154,8 @@ export class Scheduler {
     this.kernel.trace.schedule?.(task, cpu.id)
   }
 
-  private leave(cpu: HostCpu, task: Task): void {
+  /** `task` gives up `cpu`, its registers saved; the caller queues it again if it is still runnable. */
+  leave(cpu: HostCpu, task: Task): void {
     if (task.state !== 'dead') {
       task.preemptNotifier?.schedOut(cpu, task.state === 'runnable')
       switchOut(task, cpu)
