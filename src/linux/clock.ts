@@ -1,3 +1,4 @@
+import type { HostMachine } from './hardware.ts'
 import type { HostCpu } from './processor.ts'
 
 export interface Timer {
@@ -12,21 +13,24 @@ export interface Timer {
 
 /**
  * Virtual time. It advances by retired instructions (`instructionsPerMicrosecond` of the CPU model), of all processors
- * together, and jumps when every task sleeps. Times are ns since boot.
+ * together (the machine counts them), and jumps when every task sleeps. Times are ns since boot.
  */
 export class Clock {
-  /** Instructions retired since boot plus the time slept through, in instructions. */
-  instructions = 0
   readonly instructionsPerMicrosecond: number
-  /** Told about time that passes while no processor runs, in instructions: the TSC goes on. */
-  onSkip: (instructions: number) => void = () => {}
+  private readonly machine: HostMachine
   private readonly heap: Timer[] = []
   private sequence = 0
   /** Instructions the driver still allows in this slice of the outer loop. */
   allowance = 0
 
-  constructor(instructionsPerMicrosecond: number) {
+  constructor(machine: HostMachine, instructionsPerMicrosecond: number) {
+    this.machine = machine
     this.instructionsPerMicrosecond = instructionsPerMicrosecond
+  }
+
+  /** The clock in its own unit: instructions retired since the machine was made plus the time slept through. */
+  get instructions(): number {
+    return this.machine.retired + this.machine.idle
   }
 
   /** Nanoseconds since boot. */
@@ -71,7 +75,6 @@ export class Clock {
   }
 
   account(cpu: HostCpu, instructions: number): void {
-    this.instructions += instructions
     this.allowance -= instructions
     cpu.sliceLeft -= instructions
     if (cpu.sliceLeft <= 0 || this.allowance <= 0) cpu.needResched = true
@@ -90,10 +93,7 @@ export class Clock {
   /** Everybody sleeps: lets time pass up to `deadline` and runs what is due then. */
   skipTo(deadline: number): void {
     const instructions = this.instructionsUntil(deadline)
-    if (instructions > 0) {
-      this.instructions += instructions
-      this.onSkip(instructions)
-    }
+    if (instructions > 0) this.machine.idle += instructions
     this.runDue()
   }
 

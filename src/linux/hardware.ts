@@ -62,6 +62,9 @@ export interface HostMachine {
   newContext(): ExecutionContext
   freeContext(context: ExecutionContext): void
   newAddressSpace(): AddressSpace
+  /** Instructions retired by all processors, and time passed while none ran, in instructions: together the virtual clock. */
+  readonly retired: number
+  idle: number
   /** The kernel changed physical memory [hpa, hpa + length): code compiled from it must go. */
   physicalWritten(hpa: number, length: number): void
 }

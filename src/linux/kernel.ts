@@ -79,7 +79,7 @@ export class Kernel {
     this.gid = options.gid ?? 1000
     this.hostname = options.hostname ?? 'worldswitch'
     this.bootTime = options.bootTime ?? DEFAULT_BOOT_TIME
-    this.clock = new Clock(model.instructionsPerMicrosecond)
+    this.clock = new Clock(machine, model.instructionsPerMicrosecond)
     this.log = new KernelLog(() => this.clock.now)
     this.random = new SeededRandom(options.seed ?? 0)
     this.pages = new PageAllocator(machine)

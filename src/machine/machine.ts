@@ -65,8 +65,10 @@ export class Machine {
     vmEntries: 0,
     guestRetired: 0,
   }
-  /** Instructions retired on all processors since the machine was made: the virtual clock. */
+  /** Instructions retired on all processors since the machine was made. With `idle` the virtual clock. */
   retired = 0
+  /** Time that passed while no processor ran, in instructions: the time-stamp counters go on. */
+  idle = 0
   private randomState: number
   private readonly freeContexts: number[] = []
   private nextContext = 0

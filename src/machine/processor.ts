@@ -624,7 +624,7 @@ export class Processor {
   /** Virtual TSC of this processor, in cycles since the machine was made. */
   tsc(): number {
     const { tscKhz, instructionsPerMicrosecond } = this.machine.model
-    const retired = this.machine.retired + this.retiredInRun()
+    const retired = this.machine.retired + this.machine.idle + this.retiredInRun()
     return Math.floor((retired * tscKhz) / (instructionsPerMicrosecond * 1000))
   }
   /** Instructions retired in the run under way, at a call-out. */
