@@ -128,12 +128,11 @@ export class Vm {
   /** KVM_CREATE_VCPU after its argument was checked. Null = no memory. KAPI-10, KAPI-113, GFPU-01. */
   createVcpu(id: number, task: Task): Vcpu | null {
     const { kernel } = this.kvm
-    const runHpa = kernel.pages.allocate()
-    const pioHpa = runHpa === 0 ? 0 : kernel.pages.allocate()
-    const guestFpu = pioHpa === 0 ? null : allocateGuestFpu(task)
+    const runHpa = kernel.pages.allocateContiguous(2)
+    const pioHpa = runHpa + 4096
+    const guestFpu = runHpa === 0 ? null : allocateGuestFpu(task)
     if (guestFpu === null) {
-      if (pioHpa !== 0) kernel.pages.release(pioHpa)
-      if (runHpa !== 0) kernel.pages.release(runHpa)
+      if (runHpa !== 0) kernel.pages.releaseContiguous(runHpa, 2)
       return null
     }
     const context = kernel.machine.newContext()
@@ -268,8 +267,7 @@ export class Vm {
       freeGuestFpu(vcpu.guestFpu)
       vcpu.vmcs.space.release()
       kernel.machine.freeContext(vcpu.context)
-      kernel.pages.release(vcpu.run.hpa)
-      kernel.pages.release(vcpu.run.pioHpa)
+      kernel.pages.releaseContiguous(vcpu.run.hpa, 2)
     }
     kernel.pages.release(this.ringHpa)
     this.kvm.vms.delete(this)
