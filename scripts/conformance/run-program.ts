@@ -36,7 +36,7 @@ export async function runProgram(suite: string, program: string, path: string, o
       options.timeoutSeconds,
     )
     const result = timedOut ? 'fail' : verdictOf(status, `${stdout}\n${stderr}`)
-    const last = lastLine(result, stdout, stderr)
+    const last = lastLine(stdout, stderr)
     return {
       suite,
       program,

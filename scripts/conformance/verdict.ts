@@ -24,16 +24,15 @@ export function verdictOf(status: number | undefined, output: string): Verdict {
 const OURS = /^worldswitch: /
 
 /**
- * The line that tells most about a run: the program's last one on stdout, or for a failure the last on stderr, where assertions
- * are reported. When the program itself said nothing, our command's last line.
+ * The line that tells most about a run: the program's last one on stderr, where the tests report their steps and their assertions,
+ * or else on stdout. When the program itself said nothing, our command's last line.
  */
-export function lastLine(verdict: Verdict, stdout: string, stderr: string): string {
+export function lastLine(stdout: string, stderr: string): string {
   const lines = (text: string) =>
     text
       .split('\n')
       .map((line) => line.trim())
       .filter((line) => line !== '')
   const program = (text: string) => lines(text).filter((line) => !OURS.test(line))
-  const places = verdict === 'fail' ? [program(stderr), program(stdout)] : [program(stdout), program(stderr)]
-  return [...places, lines(stderr)].find((place) => place.length > 0)?.at(-1) ?? ''
+  return [program(stderr), program(stdout), lines(stderr)].find((place) => place.length > 0)?.at(-1) ?? ''
 }

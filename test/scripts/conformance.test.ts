@@ -29,17 +29,20 @@ describe('verdict on a test program', () => {
 })
 
 describe('last line of a run', () => {
-  test('is the program’s own, on stdout when it passed', () => {
-    expect(lastLine('pass', 'a\nUCALL_DONE\n\n', 'worldswitch: 2 system calls are not modelled\n')).toBe('UCALL_DONE')
+  test('is the program’s own', () => {
+    expect(lastLine('a\n[OK]\tBack in the main thread.\n\n', 'worldswitch: not modelled: x\n')).toBe(
+      '[OK]\tBack in the main thread.',
+    )
   })
 
-  test('is the assertion when it failed', () => {
-    expect(lastLine('fail', 'GUEST_SYNC(3)\n', 'Test Assertion\n  rc == 0\nworldswitch: x\n')).toBe('rc == 0')
+  test('is on stderr when the program reports there', () => {
+    expect(lastLine('Random seed: 0x1\n', 'GUEST_SYNC(1)\nUCALL_DONE\nworldswitch: not modelled: x\n')).toBe('UCALL_DONE')
+    expect(lastLine('GUEST_SYNC(3)\n', 'Test Assertion\n  rc == 0\n')).toBe('rc == 0')
   })
 
   test('is ours when the program said nothing', () => {
-    expect(lastLine('fail', '', 'worldswitch: ./x is a 32-bit program\n')).toBe('worldswitch: ./x is a 32-bit program')
-    expect(lastLine('pass', '', '')).toBe('')
+    expect(lastLine('', 'worldswitch: ./x is a 32-bit program\n')).toBe('worldswitch: ./x is a 32-bit program')
+    expect(lastLine('', '')).toBe('')
   })
 })
 
