@@ -15,6 +15,7 @@ import { Mm } from './mm/mm.ts'
 import { PageAllocator } from './mm/page-allocator.ts'
 import { HostCpu } from './processor.ts'
 import { SeededRandom } from './random.ts'
+import { DescriptorTables } from './segments/tables.ts'
 import { type RunState, Scheduler } from './sched/scheduler.ts'
 import { FutexTable } from './sync/futex-table.ts'
 import { SyscallCounters } from './syscalls/counters.ts'
@@ -55,6 +56,7 @@ export class Kernel {
   readonly trace: KernelTrace = {}
   readonly syscalls = new SyscallCounters()
   readonly futexes = new FutexTable()
+  readonly descriptors: DescriptorTables
   readonly root: FixedDirectory
   /** What is mounted over the tree, by canonical path. */
   readonly mounts = new Map<string, Node>()
@@ -88,11 +90,16 @@ export class Kernel {
     this.xstate = xstateConfig(model, options.profile, this.heap, { strictSigaltstack: options.strictSigaltstack ?? false })
     this.cpus = machine.processors.map((processor) => new HostCpu(this, processor))
     this.scheduler = new Scheduler(this)
+    this.descriptors = new DescriptorTables(this)
     this.root = makeRoot(this)
   }
 
+  /** An address space with nothing but the kernel half. RangeError when memory is exhausted. */
   newMm(): Mm {
-    return new Mm(this.nextMm++, this.machine, this.pages, this.zeroPage)
+    const mm = new Mm(this.nextMm++, this.machine, this.pages, this.zeroPage)
+    mm.onRelease = () => this.descriptors.releaseLdt(mm)
+    this.descriptors.mapInto(mm)
+    return mm
   }
 
   allocatePid(): number {

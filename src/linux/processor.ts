@@ -14,6 +14,8 @@ export class HostCpu {
   fpuOwner: FpuThread | null = null
   /** Last value written to IA32_XFD on this processor (PERM-33). */
   xfdShadow = 0
+  /** Whose TLS entries the processor's GDT holds. */
+  tlsOwner: Task | null = null
   /** kernel_fpu_begin is in effect. */
   inKernelFpu = false
   /** Tasks ready to run here, next first. */

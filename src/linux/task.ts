@@ -119,6 +119,8 @@ export class Task {
 
   /** GDT entries 12..14 (set_thread_area). */
   readonly tls: (Descriptor | null)[] = [null, null, null]
+  /** They are not in the processor's GDT yet. */
+  tlsChanged = true
 
   // ---- threads ----
   clearChildTid = 0

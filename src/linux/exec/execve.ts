@@ -166,6 +166,8 @@ export function startProgram(task: Task, chosen: ChosenProgram, envp: readonly s
   task.restart = null
   task.trap.number = task.trap.errorCode = task.trap.cr2Lo = task.trap.cr2Hi = 0
   task.tls.fill(null)
+  task.tlsChanged = true
+  kernel.descriptors.load(task, task.cpu!)
   withPreemptionDisabled(task, flushFpu, task)
   setInitialRegisters(task, chosen.program.entry, sp)
 }

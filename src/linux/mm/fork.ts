@@ -32,6 +32,7 @@ export function forkMm(kernel: Kernel, parent: Mm): Mm | null {
   }
   parent.space.flush()
   copyLayout(parent, child)
+  kernel.descriptors.copyLdt(child)
   if (!exhausted) return child
   child.release()
   return null

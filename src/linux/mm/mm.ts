@@ -27,6 +27,8 @@ export class Mm extends UserMemory implements MappingOwner {
   /** Tasks that run in it (and holders that keep it alive). */
   private users = 1
   dead = false
+  /** Frees what hangs on the address space beside its mappings. */
+  onRelease: () => void = () => {}
   /** The one zero page of the host. */
   readonly zeroPage: number
   brkStart = 0
@@ -42,6 +44,8 @@ export class Mm extends UserMemory implements MappingOwner {
   pkeys = 1
   /** Local descriptor table (modify_ldt): by entry number. */
   ldt: (Descriptor | undefined)[] = []
+  /** Its pages, 0 while the table is empty. */
+  ldtPages = 0
   /** Pages of anonymous and file memory mapped now. */
   residentPages = 0
   minorFaults = 0
@@ -76,6 +80,7 @@ export class Mm extends UserMemory implements MappingOwner {
       vma.dispose()
     }
     this.vmas.all.length = 0
+    this.onRelease()
     this.table.free()
     this.space.release()
   }

@@ -150,6 +150,7 @@ export class Scheduler {
     task.rseqStale = true
     this.contextSwitches++
     switchIn(task, cpu)
+    this.kernel.descriptors.load(task, cpu)
     task.preemptNotifier?.schedIn(cpu)
     this.kernel.trace.schedule?.(task, cpu.id)
   }

@@ -1,6 +1,8 @@
-import { EFAULT, EINVAL, ENOSYS, ESRCH } from '../errno.ts'
+import { EFAULT, EINVAL, ENOMEM, ENOSYS, ESRCH } from '../errno.ts'
 import type { Task } from '../task.ts'
 import { type Descriptor, GDT_TLS_ENTRIES, GDT_TLS_MIN } from './descriptors.ts'
+import { reloadDataSegments } from './user-segments.ts'
+import { descriptorHigh, descriptorLow } from './tables.ts'
 
 /** modify_ldt(2) and set_thread_area (LUX-57, -59). This kernel is built without 16-bit segments. */
 
@@ -60,10 +62,8 @@ export function readLdt(task: Task, user: number, length: number): number {
   for (let i = 0; i * 8 + 8 <= bytes.length; i++) {
     const descriptor = ldt[i]
     if (descriptor === undefined) continue
-    const { rights, base, limit } = descriptor
-    const raw = (rights & 0x8000) !== 0 ? limit >>> 12 : limit
-    view.setUint32(i * 8, ((base & 0xffff) << 16) | (raw & 0xffff), true)
-    view.setUint32(i * 8 + 4, (base & 0xff000000) | (raw & 0xf0000) | ((rights & 0xf0ff) << 8) | ((base >>> 16) & 0xff), true)
+    view.setInt32(i * 8, descriptorLow(descriptor), true)
+    view.setInt32(i * 8 + 4, descriptorHigh(descriptor), true)
   }
   return task.mm.copyToUser(user, bytes, 0, bytes.length) ? bytes.length : -EFAULT
 }
@@ -81,13 +81,23 @@ export function writeLdt(task: Task, func: number, user: number, length: number)
   const { ldt } = task.mm
   if ((oldMode && d.base === 0 && d.limit === 0) || isEmpty(d)) {
     ldt[d.entry] = undefined
+    reloadLdtUsers(task, d.entry)
+    if (task.mm.ldtPages !== 0) task.kernel.descriptors.writeLdtEntry(task.mm, d.entry)
     return 0
   }
   if (!d.seg32) return -EINVAL
   const descriptor = encode(oldMode ? { ...d, useable: false } : d)
   while (ldt.length < d.entry) ldt.push(undefined)
   ldt[d.entry] = descriptor
-  return 0
+  reloadLdtUsers(task, d.entry)
+  return task.kernel.descriptors.writeLdtEntry(task.mm, d.entry) ? 0 : -ENOMEM
+}
+
+/** Every thread of the address space notices a changed entry. */
+function reloadLdtUsers(task: Task, entry: number): void {
+  for (const each of task.kernel.tasks.values()) {
+    if (each.mm === task.mm) reloadDataSegments(each, (selector) => selector >> 3 === entry && (selector & 4) !== 0)
+  }
 }
 
 /** set_thread_area: a GDT entry of this thread; entry -1 picks a free one and stores its number. */
@@ -105,5 +115,8 @@ export function setThreadArea(task: Task, user: number): number {
   }
   if (entry < GDT_TLS_MIN || entry >= GDT_TLS_MIN + GDT_TLS_ENTRIES) return -EINVAL
   task.tls[entry - GDT_TLS_MIN] = empty ? null : encode(d)
+  task.tlsChanged = true
+  reloadDataSegments(task, (selector) => selector >> 3 === entry && (selector & 4) === 0)
+  task.kernel.descriptors.loadTls(task, task.cpu!)
   return 0
 }

@@ -43,7 +43,19 @@ export function loadReturnSegments(task: Task, cs: number, ss: number): ReturnFa
   return null
 }
 
-/** The interrupted code runs in 64-bit mode (CS.L). */
+/** The interrupted code is 64-bit code: told by the selector, as after a failed IRET the segment itself is still the old one. */
 export function in64BitMode(task: Task): boolean {
-  return (task.context.attributes(SEGMENT.CS) & 0x2000) !== 0
+  return task.context.selector(SEGMENT.CS) === USER_CS
+}
+
+/** The descriptor behind `selector` changed: data segments that hold it are loaded again, or become null (refresh_ldt_segments). */
+export function reloadDataSegments(task: Task, matches: (selector: number) => boolean): void {
+  const { context } = task
+  for (const segment of [SEGMENT.DS, SEGMENT.ES, SEGMENT.FS, SEGMENT.GS]) {
+    const selector = context.selector(segment)
+    if (selector === 0 || !matches(selector)) continue
+    const descriptor = findDescriptor(task, selector)
+    if (descriptor === null || (descriptor.rights & 0x80) === 0) context.setSegment(segment, 0, 0x10000, 0, 0, 0)
+    else context.setSegment(segment, selector, descriptor.rights, descriptor.limit, descriptor.base | 0, 0)
+  }
 }
