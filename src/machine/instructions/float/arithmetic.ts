@@ -2,18 +2,16 @@ import { FLOAT_OP } from '../../float/float-unit.ts'
 import { vand, vec1, vec2, vor } from '../../translate/lanes.ts'
 import { BOTH, defineForms, type LaneTest, type Native } from './forms.ts'
 import { ADD, abs, DIV, floats, ge, gt, largest, le, MUL, type NativeBits, pmax, pmin, SQRT, SUB, smallest } from './lanes.ts'
-import { bothOrdinary, finite, isZero, ordinary, safelyNormal, smaller } from './tests.ts'
+import { bothOrdinary, finite, isZero, smaller } from './tests.ts'
 
 /** ADD, SUB, MUL, DIV, SQRT, MIN, MAX. SDM Vol. 2; the tests: operation.ts. */
 
 // Sums are exact where they are zero or denormal: no underflow, and zeros have the sign of round-to-nearest.
 const sumOfNormal: LaneTest = ({ bits }, r, a, b) => vand(ge(bits, smaller(bits, a, b), smallest(bits)), finite(bits, r))
 const sumOfOrdinary: LaneTest = (f, r, a, b) => vand(bothOrdinary(f, r, a, b, b), finite(f.bits, r))
-const sum = (wasm: Record<NativeBits, number>): Native => ({
-  result: ({ bits }, a, b) => vec2(wasm[bits], a, b),
-  tests: [sumOfNormal, sumOfOrdinary],
-  control: 'rounds',
-})
+export const sumTests: LaneTest[] = [sumOfNormal, sumOfOrdinary]
+export const sum: Native = { result: ({ bits }, a, b) => vec2(ADD[bits], a, b), tests: sumTests, control: 'rounds' }
+export const difference: Native = { ...sum, result: ({ bits }, a, b) => vec2(SUB[bits], a, b) }
 
 const allNormal: LaneTest = ({ e, bits }, r, a, b) => {
   const magnitude = e.let(abs(bits, r))
@@ -40,8 +38,8 @@ const rootOfOrdinary: LaneTest = ({ bits }, r, a) =>
 
 const once = (native: Native) => () => native
 const two = (name: string, op: number, native: Native): void => defineForms(name, BOTH, { op, sources: 2, native: once(native) })
-two('ADD', FLOAT_OP.ADD, sum(ADD))
-two('SUB', FLOAT_OP.SUB, sum(SUB))
+two('ADD', FLOAT_OP.ADD, sum)
+two('SUB', FLOAT_OP.SUB, difference)
 two('MUL', FLOAT_OP.MUL, {
   result: ({ bits }, a, b) => vec2(MUL[bits], a, b),
   tests: [allNormal, productOfOrdinary],
@@ -61,5 +59,3 @@ defineForms('SQRT', BOTH, {
 // The second operand for equal zeros: WebAssembly's pseudo-minimum and -maximum with the operands exchanged.
 two('MIN', FLOAT_OP.MIN, { result: ({ bits }, a, b) => pmin(bits, b, a), tests: [bothOrdinary], control: null })
 two('MAX', FLOAT_OP.MAX, { result: ({ bits }, a, b) => pmax(bits, b, a), tests: [bothOrdinary], control: null })
-
-export { ordinary, safelyNormal }

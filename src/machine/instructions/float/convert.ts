@@ -1,8 +1,8 @@
 import { CONVERT_IGNORE_DENORMAL, CONVERT_TRUNCATE, conversion } from '../../float/float-unit.ts'
-import { and, type Expr } from '../../translate/expr.ts'
+import { and, binary, type Expr, eqz, i32, unary } from '../../translate/expr.ts'
 import { extractLane, splat } from '../../translate/lanes.ts'
 import { isMmx, type VectorInstruction } from '../../translate/vector-operands.ts'
-import { V, W } from '../../wasm/opcodes.ts'
+import { I32, I64, W } from '../../wasm/opcodes.ts'
 import { defineVector } from '../vector/available.ts'
 import { type Element, FLOAT16, FLOAT32, FLOAT64, INT16, INT32, INT64, UINT16, UINT32, UINT64 } from './elements.ts'
 import type { NativeBits } from './lanes.ts'
@@ -118,26 +118,36 @@ for (const [suffix, integer] of [
   packed(`VCVT${suffix}2PH`, integer, FLOAT16)
 }
 
-/** VCVTPS2PH: immediate bits 1:0 round, or MXCSR with bit 2; register or memory destination. */
+/**
+ * VCVTPS2PH: immediate bits 1:0 round, or MXCSR with bit 2; register or memory destination. Memory is checked before the
+ * conversion, whose exceptions a page fault leaves unreported.
+ */
 defineVector('VCVTPS2PH', (x) => {
-  const { s, e } = x
+  const { s } = x
   const lanes = elementsOf(x, 1, 32)
   const imm = x.immediate
   const bytes = lanes * 2
-  const linear = s.isMemory(0) && !x.isMasked ? s.memoryAddress() : null
-  const pointer = linear === null ? null : e.modifyPointer(linear, bytes)
+  if (s.isMemory(0)) checkDestination(x, lanes)
   const sae = controlOf(x) === CONTROL_SAE
   const control = imm & 4 ? controlOf(x) : (sae ? CONTROL_EMBEDDED : CONTROL_ROUNDING) | (imm & 3)
   const result = convert(x, FLOAT32, FLOAT16, lanes, readPacked(x, 1, 32, lanes), 0, control)
-  if (pointer === null) {
-    if (s.isMemory(0)) x.store(16, result, bytes)
-    else writePacked(x, 16, lanes, result)
-    return
-  }
-  if (bytes === 8) e.store(W.i64_store, pointer, 0, extractLane(64, result[0], 0))
-  else for (const [c, chunk] of result.entries()) e.store(V.store, pointer, c * 16, chunk)
-  e.commit(pointer)
+  if (s.isMemory(0)) x.store(16, result, bytes)
+  else writePacked(x, 16, lanes, result)
 })
+
+/** Faults unless the selected 16-bit elements can be written. */
+function checkDestination(x: VectorInstruction, lanes: number): void {
+  const { s, e } = x
+  const linear = s.memoryAddress()
+  const mask = x.mask(16, lanes)
+  if (mask === null) return void e.modifyPointer(linear, lanes * 2)
+  e.if(eqz(32, e.writePointerIfReady(linear, lanes * 2)), () =>
+    mask.forEach((element) => {
+      const offset = unary(W.i64_extend_i32_u, I64, binary(W.i32_shl, I32, element, i32(1)))
+      e.modifyPointer(binary(W.i64_add, I64, linear, offset), 2)
+    }),
+  )
+}
 
 // ---- with MMX registers ----
 packed('CVTPI2PD', INT32, FLOAT64)

@@ -1,11 +1,10 @@
 import type { Emitter } from '../../translate/emitter.ts'
 import { and, type Expr } from '../../translate/expr.ts'
-import { vand } from '../../translate/lanes.ts'
 import type { VectorInstruction } from '../../translate/vector-operands.ts'
 import { defineVector } from '../vector/available.ts'
 import type { FloatBits, NativeBits } from './lanes.ts'
-import { elementsOf, readPacked, readScalar, writePacked, writeScalar } from './operands.ts'
-import { allLanes, attempt, chunksFor, controlOf, roundsNatively, runSlow, shapeOf, slowResult } from './operation.ts'
+import { readPacked, readScalar, writePacked, writeScalar } from './operands.ts'
+import { allLanes, attempt, roundsNatively, runSlow, shapeOf, slowResult } from './operation.ts'
 
 /** What native meanings and tests may ask. */
 export interface FloatContext {
@@ -27,6 +26,8 @@ export interface Native {
    * neither. A function gives another condition (i32), or null for no use of native results at all.
    */
   control: 'rounds' | null | ((x: VectorInstruction) => (() => Expr) | null)
+  /** A test for lanes that are right whatever `control` says. */
+  always?: LaneTest
 }
 
 /** The i32 condition that every test is joined with; undefined: none; null: never native. */
@@ -60,14 +61,15 @@ export function compute(
   const f: FloatContext = { e, bits, x }
   const chunk = (c: number): [Expr, Expr, Expr] => [sources[0][c], (sources[1] ?? sources[0])[c], (sources[2] ?? sources[0])[c]]
   const results = sources[0].map((_, c) => e.variable(native.result(f, ...chunk(c))))
-  const good = native.tests.map((test) => () => {
-    const right = allLanes(
+  const holds = (test: LaneTest): Expr =>
+    allLanes(
       bits,
       lanes,
       results.map((r, c) => test(f, r, ...chunk(c))),
     )
-    return control === undefined ? right : and(32, control(), right)
-  })
+  const good = native.tests.map((test) => () => (control === undefined ? holds(test) : and(32, control(), holds(test))))
+  const { always } = native
+  if (always !== undefined) good.push(() => holds(always))
   attempt(e, { ...slow, results, good })
   return results
 }
@@ -125,8 +127,3 @@ function scalarForm(x: VectorInstruction, bits: FloatBits, forms: FloatForms): v
   const sources = forms.sources === 1 ? [b] : [[readScalar(x, rest, bits)], b]
   writeScalar(x, bits, rest, compute(x, bits, 1, operation(x, forms), sources, forms.native(x.immediate))[0])
 }
-
-export const both = (f: (x: VectorInstruction) => void, ...names: string[]): void => {
-  for (const name of names) defineVector([name, `V${name}`], f)
-}
-export { chunksFor, controlOf, elementsOf, vand }

@@ -143,14 +143,14 @@ function fromInteger(from: NativeBits, signed: boolean, to: NativeBits): NativeC
     return { rounds: true, result: (_e, source, c) => vec1(wasm, source[c]), right: null, exact }
   }
   const result = (e: Emitter, source: Expr[], c: number, lanes: number) => fromInt64(e, signed, to, source, c, lanes)
-  return { rounds: true, result, right: null, exact: (_e, a) => withinPrecision(to, a) }
+  return { rounds: true, result, right: null, exact: (_e, a) => withinPrecision(to, signed, a) }
 }
 
-/** 64-bit lanes of at most 24 or 53 bits, not negative ones for unsigned. */
-function withinPrecision(to: NativeBits, a: Expr): Expr {
-  const top = to === 64 ? 1 << 21 : 0
-  const limit = (sign: 1 | -1): Expr => (to === 64 ? lanes64(0, sign * top) : lanes64(sign * (1 << 24), sign < 0 ? -1 : 0))
-  return vand(vec2(V.i64x2_le_s, a, limit(1)), vec2(V.i64x2_ge_s, a, limit(-1)))
+/** 64-bit lanes of at most 24 or 53 bits. */
+function withinPrecision(to: NativeBits, signed: boolean, a: Expr): Expr {
+  const most = to === 64 ? lanes64(0, 1 << 21) : lanes64(1 << 24, 0)
+  const least = !signed ? zero() : to === 64 ? lanes64(0, -1 << 21) : lanes64(-1 << 24, -1)
+  return vand(vec2(V.i64x2_le_s, a, most), vec2(V.i64x2_ge_s, a, least))
 }
 
 function fromInt64(e: Emitter, signed: boolean, to: NativeBits, source: Expr[], c: number, lanes: number): Expr {

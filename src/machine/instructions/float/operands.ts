@@ -42,10 +42,10 @@ export function elementsOf(x: VectorInstruction, op: number, elementBits: number
   return (broadcast === null ? s.d.memoryBytes * 8 : Number(broadcast[1])) / elementBits
 }
 
-/** `lanes` elements of operand `op` as kept chunks. */
-export function readPacked(x: VectorInstruction, op: number, bits: Bits, lanes: number): Expr[] {
+/** `lanes` elements of operand `op` as kept chunks; those in memory that are masked off are not accessed, unless `readsAll`. */
+export function readPacked(x: VectorInstruction, op: number, bits: Bits, lanes: number, readsAll = false): Expr[] {
   const bytes = (bits * lanes) / 8
-  const source = x.source(op, { bytes, suppress: bits })
+  const source = x.source(op, readsAll ? { bytes } : { bytes, suppress: bits })
   const chunks: Expr[] = []
   for (let c = 0; c < Math.max(1, bytes >> 4); c++) chunks.push(x.e.let(source.chunk(c)))
   return chunks

@@ -126,3 +126,31 @@ registerCallOut('float-classify', (p, _ctx, argument) => {
   p.setRegisterFile32(FLOAT_SCRATCH + SLOT_RESULT, bits)
   return 0
 })
+
+/** DPPS, DPPD of A and B; the immediate in the low byte. Both 128-bit halves of a 256-bit one report their exceptions. */
+registerCallOut('float-dot-product', (p, ctx, argument) => {
+  const at = p.registerFile + FLOAT_SCRATCH
+  const bits = bitsOf(argument)
+  let status = 0
+  for (let half = 0; half < (lanesOf(argument) * bits) >> 3; half += 16) {
+    const a = at + half
+    status |= p.float.dotProduct(bits, argument & 0xff, a, a + SLOT_BYTES, a + SLOT_RESULT, p.registerFile32(MXCSR))
+  }
+  return settle(p, ctx, status)
+})
+
+/** VCVTNEPS2BF16: the lanes of A. No exceptions. */
+registerCallOut('bfloat16-convert', (p, _ctx, argument) => {
+  const at = p.registerFile + FLOAT_SCRATCH
+  p.float.convertToBfloat16(lanesOf(argument), at, at + SLOT_RESULT, maskOf(p, argument))
+  return 0
+})
+
+/** VDPBF16PS: adds to C, which is both operand and result, the products of A and B. No exceptions. */
+registerCallOut('bfloat16-dot-product', (p, _ctx, argument) => {
+  const at = p.registerFile + FLOAT_SCRATCH
+  const c = at + 2 * SLOT_BYTES
+  p.float.dotProductBfloat16(lanesOf(argument), at, at + SLOT_BYTES, c, maskOf(p, argument))
+  p.machine.mem.u8.copyWithin(at + SLOT_RESULT, c, c + SLOT_BYTES)
+  return 0
+})

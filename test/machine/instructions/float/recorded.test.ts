@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { EngineRunner } from '../../differential/engine-runner.ts'
 import { check, readFixture } from '../../differential/fixture.ts'
 
-describe.each(['x87'])('%s', (name) => {
+describe.each(['float', 'x87'])('%s', (name) => {
   const fixture = readFixture(name)
   const engine = new EngineRunner()
   const byMnemonic = new Map<string, typeof fixture.groups>()
