@@ -1,5 +1,21 @@
+import {
+  EFER_LMA,
+  EFER_NX,
+  X86_CR4_LA57,
+  X86_CR4_PAE,
+  X86_CR4_PKE,
+  X86_CR4_PSE,
+  X86_CR4_SMAP,
+  X86_CR4_SMEP,
+} from '../isa/control-registers.ts'
+import { CTL, type ExecutionContext } from './execution-context.ts'
 import type { SecondStage } from './second-stage.ts'
 import type { SoftwareTlbPool } from './software-tlb.ts'
+
+/** WP and PG. */
+const CR0_PAGING = 0x80010000 | 0
+const CR4_PAGING = X86_CR4_PSE | X86_CR4_PAE | X86_CR4_LA57 | X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PKE
+const EFER_PAGING = EFER_LMA | EFER_NX
 
 /**
  * One set of linear-address translations and its software TLBs (user and supervisor). The page-table root is the running
@@ -27,6 +43,31 @@ export class AddressSpace {
         this.flush()
       }
     }
+  }
+
+  // What the cached translations were made under.
+  private cr3Lo = 0
+  private cr3Hi = 0
+  private paging = 0
+  private pkru = 0
+
+  /**
+   * Before translations are used: forgets them when CR3, a control bit that takes part in translation, or PKRU (of the thread
+   * that runs now) is not what they were made under. A processor forgets less, which no correct system can tell.
+   */
+  validate(ctx: ExecutionContext, pkru: number): void {
+    const cr3Lo = ctx.ctlLo(CTL.CR3)
+    const cr3Hi = ctx.ctlHi(CTL.CR3)
+    const cr4 = ctx.ctlLo(CTL.CR4)
+    // The bits of CR0, CR4 and EFER lie in different places.
+    const paging = (ctx.ctlLo(CTL.CR0) & CR0_PAGING) | (cr4 & CR4_PAGING) | (ctx.ctlLo(CTL.EFER) & EFER_PAGING)
+    const keys = cr4 & X86_CR4_PKE ? pkru : 0
+    if (cr3Lo === this.cr3Lo && cr3Hi === this.cr3Hi && paging === this.paging && keys === this.pkru) return
+    this.cr3Lo = cr3Lo
+    this.cr3Hi = cr3Hi
+    this.paging = paging
+    this.pkru = keys
+    this.flush()
   }
 
   /** Forgets every cached translation (MOV CR3, mm changes, EPT changes). */

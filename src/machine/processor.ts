@@ -220,6 +220,7 @@ export class Processor {
   /** Recomputes what depends on control registers, segments and translations: mode, TLB, jump-cache tag. */
   refresh(): void {
     const ctx = this.context
+    this.space.validate(ctx, this.pkru)
     const mode = computeMode(ctx, this.registerFile, this.machine.mem)
     this.user = ctx.cpl === 3
     const u32 = ctx.mem.u32
@@ -615,11 +616,9 @@ export class Processor {
   get pkru(): number {
     return this.registerFile32(PKRU)
   }
-  /** WRPKRU. The translations cached under the old rights are dropped when it changes. */
+  /** WRPKRU. Translations are checked against it when code runs next (`AddressSpace.validate`). */
   setPkru(value: number): void {
-    if (this.registerFile32(PKRU) === (value | 0)) return
     this.setRegisterFile32(PKRU, value)
-    this.space?.flush()
   }
   /** Virtual TSC of this processor, in cycles since the machine was made. */
   tsc(): number {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { ENGINE_SWITCHES } from '../../src/machine/code-cache.ts'
+import { CTL } from '../../src/machine/execution-context.ts'
 import { HOST_EXIT_BUDGET, HOST_EXIT_EXCEPTION, HOST_EXIT_SYSCALL } from '../../src/machine/exits.ts'
 import { BareHost } from './bare-host.ts'
 
@@ -82,5 +83,22 @@ describe('engine', () => {
       expect(host.machine.processors[0].fault).toMatchObject({ vector, errorCode: 0 })
       expect(host.ctx.rip).toBe(0x1000an)
     }
+  })
+
+  it('translations made under another PKRU, CR0.WP or CR3 are not used', () => {
+    // mov eax, [0x20000] ; jmp back
+    const host = BareHost.withCode([0x8b, 0x04, 0x25, 0, 0, 2, 0, 0xeb, 0xf7])
+    expect(host.run(10)).toBe(HOST_EXIT_BUDGET)
+    const cr4 = host.ctx.ctlLo(CTL.CR4)
+    host.ctx.setCtl(CTL.CR4, cr4 | 0x400000, 0) // PKE
+    const p = host.machine.processors[0]
+    expect(host.run(10)).toBe(HOST_EXIT_BUDGET)
+    p.setPkru(1) // key 0: no access
+    expect(host.run(10)).toBe(HOST_EXIT_EXCEPTION)
+    expect(p.fault).toMatchObject({ vector: 14, errorCode: 0x25, addressLo: 0x20000 })
+    p.setPkru(0)
+    host.ctx.setCtl(CTL.CR3, 0x200000, 0) // an empty table
+    expect(host.run(10)).toBe(HOST_EXIT_EXCEPTION)
+    expect(p.fault).toMatchObject({ vector: 14, errorCode: 0x14 })
   })
 })

@@ -96,14 +96,12 @@ registerCallOut('xrstor', (p, ctx, argument, info) => {
   engine.restoreExtents(AREA, ctx.lo(REG.RAX), form, mode)
   const { extents, extentCount } = engine
   for (let i = 0; i < extentCount; i++) if (!copyIn(p, ctx, extents[i * 2], extents[i * 2 + 1])) return EXIT_FAULT_EXACT
-  const pkru = p.pkru
   const vector = engine.restore(AREA, ctx.lo(REG.RAX), form, mode)
   if (vector !== 0) {
     p.raise(vector, 0, engine.reason)
     return EXIT_FAULT_EXACT
   }
   p.afterRestore()
-  if (p.pkru !== pkru) p.space.flush()
   return resync(ctx, info)
 })
 
