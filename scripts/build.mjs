@@ -1,5 +1,6 @@
 // Bundles the command and the library into dist/. Does nothing when dist/ is newer than everything it is made from.
-import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -18,23 +19,28 @@ function newestChange(path) {
 function isUpToDate() {
   if (!existsSync(marker)) return false
   const built = statSync(marker).mtimeMs
-  return ['src', 'scripts/build.mjs', 'package-lock.json'].every((path) => newestChange(join(root, path)) < built)
+  return ['src', 'scripts/build.mjs', 'scripts/build', 'package-lock.json'].every(
+    (path) => newestChange(join(root, path)) < built,
+  )
 }
 
 /** What can be shared by both bundles: readable output, no minifying, so that a stack trace names the function. */
 const common = { bundle: true, format: 'esm', target: 'es2022', logLevel: 'warning', legalComments: 'none', absWorkingDir: root }
 
-/** Everything in one file, because resolving and reading a hundred modules is most of the start-up time of a command. */
+/**
+ * Everything in one file, because resolving and reading hundreds of modules is most of the start-up time of a command. The file is
+ * one function expression for scripts/build/launcher.mjs to call: V8 keeps compiled code for scripts only, not for modules.
+ */
 const command = {
   ...common,
   entryPoints: ['src/cli/worldswitch.ts'],
-  outfile: 'dist/cli/worldswitch.js',
+  outfile: 'dist/cli/command.cjs',
+  format: 'cjs',
   platform: 'node',
   target: 'node20',
-  // The entry point's own #! line stays first. commander is CommonJS inside; an ES module has no `require` of its own for it to ask for node:events.
-  banner: {
-    js: "import { createRequire as __createRequire } from 'node:module'\nconst require = __createRequire(import.meta.url)",
-  },
+  define: { 'import.meta.url': '__importMetaUrl' },
+  banner: { js: "(function (require, __filename) { const __importMetaUrl = require('node:url').pathToFileURL(__filename).href;" },
+  footer: { js: '})' },
 }
 
 /** `platform: neutral` makes an import of a Node module an error: this bundle has to run in a browser too. */
@@ -44,6 +50,14 @@ const library = {
   outfile: 'dist/index.js',
   platform: 'neutral',
   mainFields: ['module', 'main'],
+}
+
+/** Runs the command once for its compiled code. Without that code it starts slower and is otherwise the same. */
+function makeCodeCache() {
+  const file = join(root, command.outfile)
+  rmSync(`${file}.cache`, { force: true })
+  const args = ['scripts/build/code-cache.mjs', file, 'exec', '--', 'bench/programs/hello']
+  spawnSync(process.execPath, args, { cwd: root, stdio: 'ignore', timeout: 20_000 })
 }
 
 async function main() {
@@ -61,6 +75,9 @@ async function main() {
     mkdirSync(folder, { recursive: true })
     copyFileSync(wasm, join(folder, 'iced_x86_bg.wasm'))
   }
+  copyFileSync(join(root, 'scripts/build/launcher.mjs'), join(dist, 'cli/worldswitch.js'))
+  chmodSync(join(dist, 'cli/worldswitch.js'), 0o755)
+  makeCodeCache()
   writeFileSync(marker, '')
   const names = bundles.map((bundle) => bundle.outfile).join(', ')
   process.stderr.write(`built ${names || 'nothing: no entry point exists yet'} in ${Date.now() - started} ms\n`)

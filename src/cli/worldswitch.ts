@@ -73,4 +73,4 @@ async function main(): Promise<void> {
     else process.exitCode = report(error) ?? EXIT_FAILURE
   }
 }
-await main()
+void main()
