@@ -1,0 +1,106 @@
+import { parseCpuSpec } from '../../isa/cpu-grammar.ts'
+import type { CpuModel } from '../../isa/cpu-model.ts'
+import { loadKvm } from '../../kvm/module.ts'
+import { bootKernel } from '../../linux/boot.ts'
+import type { Kernel } from '../../linux/kernel.ts'
+import type { EngineOptions } from '../../machine/code-cache.ts'
+import { Machine } from '../../machine/machine.ts'
+import { DEFAULT_KERNEL_PROFILE, kernelProfile } from '../../profiles/index.ts'
+import { Process } from '../process.ts'
+import { registeredDecoder } from './decoder.ts'
+import { HeldTasks } from './held-tasks.ts'
+import { ModelledProcess } from './modelled-process.ts'
+
+export interface HostOptions {
+  /** QEMU's -cpu grammar: `SapphireRapids`, `GraniteRapids,-amx-fp16`. */
+  readonly cpu: string
+  /** Kernel profile. Default `linux-6.12`. */
+  readonly kernel?: string
+  /** Bytes of host memory, rounded down to 64 KiB; committed when touched. Default 256 MiB. */
+  readonly memory?: number
+  /** Logical processors, 1 to 16. Default 2. */
+  readonly processors?: number
+  /** Seed of every random choice. Default 1. */
+  readonly seed?: number
+  /** iced-x86's compiled .wasm; default the one given to `registerDecoder`. */
+  readonly decoder?: WebAssembly.Module
+  readonly engine?: EngineOptions
+}
+
+/** Something that happened on a modelled host, under the kernel's own event names (`kvm_create_vcpu`, `permission_request`). */
+export interface HostEvent {
+  readonly name: string
+  /** Virtual time in ns since boot. */
+  readonly at: number
+  /** Thread it happened to, null for none. */
+  readonly tid: number | null
+  readonly values: Readonly<Record<string, number | string>>
+}
+
+/** A call that was refused. */
+export interface HostRefusal {
+  readonly at: number
+  readonly tid: number
+  /** As strace prints it. */
+  readonly call: string
+  readonly result: number
+  readonly rule: string
+  readonly because: string
+}
+
+export interface HostWatcher {
+  readonly event?: (event: HostEvent) => void
+  readonly refusal?: (refusal: HostRefusal) => void
+}
+
+/** A modelled computer that has booted Linux with KVM: machine, kernel and the processes in it. */
+export class Host {
+  readonly model: CpuModel
+  readonly machine: Machine
+  readonly kernel: Kernel
+  private readonly held: HeldTasks
+
+  /** @throws UserError for a CPU model, feature or profile that is not known, or memory that cannot be had */
+  constructor(options: HostOptions) {
+    const profile = kernelProfile(options.kernel ?? DEFAULT_KERNEL_PROFILE)
+    this.model = parseCpuSpec(options.cpu)
+    this.machine = new Machine({
+      model: this.model,
+      processors: options.processors ?? 2,
+      physicalBytes: Math.floor((options.memory ?? 256 << 20) / 0x10000) * 0x10000,
+      decoder: options.decoder ?? registeredDecoder(),
+      engine: options.engine ?? {},
+      seed: options.seed ?? 1,
+    })
+    this.kernel = bootKernel(this.machine, { profile, seed: options.seed ?? 1 })
+    loadKvm(this.kernel, this.machine)
+    this.held = new HeldTasks(this.kernel)
+  }
+
+  /** `modelled SapphireRapids, linux-6.12` */
+  get description(): string {
+    return `modelled ${this.model.spec}, ${this.kernel.profile.name}`
+  }
+
+  /** A process without a program: what you do with it is what it does. */
+  newProcess(name = 'vmm'): Process {
+    return new Process(new ModelledProcess(this.kernel, this.held, this.description, name))
+  }
+
+  /** Tells `watcher` what happens from now on; watching costs time. */
+  watch(watcher: HostWatcher): void {
+    const { trace, clock } = this.kernel
+    const { event, refusal } = watcher
+    if (event !== undefined) {
+      trace.fpu = (name, task, values) => event({ name, at: clock.now, tid: task.tid, values })
+      trace.event = (name, task, values) => event({ name, at: clock.now, tid: task?.tid ?? null, values })
+    }
+    if (refusal !== undefined) {
+      trace.syscall = (task, call, result, why) => {
+        if (why !== null && result !== null) {
+          refusal({ at: clock.now, tid: task.tid, call, result, rule: why.rule, because: why.because })
+        }
+      }
+    }
+  }
+}

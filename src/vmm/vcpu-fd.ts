@@ -1,0 +1,291 @@
+import { msrName } from '../isa/msrs.ts'
+import { KVM_CAP, type KvmCapName } from '../kvm/abi/capabilities.ts'
+import { KVM_EXIT_MEMORY_FAULT } from '../kvm/abi/exit-reasons.ts'
+import type { ValueOf } from '../kvm/abi/struct-layout.ts'
+import {
+  KVM_RUN_PAGE,
+  kvm_debugregs,
+  kvm_enable_cap,
+  kvm_fpu,
+  kvm_guest_debug,
+  kvm_interrupt,
+  kvm_lapic_state,
+  kvm_mp_state,
+  kvm_regs,
+  kvm_sregs,
+  kvm_sregs2,
+  kvm_translation,
+  kvm_vcpu_events,
+  kvm_xcrs,
+} from '../kvm/abi/structs.ts'
+import { EAGAIN, EFAULT, EINTR } from '../linux/errno.ts'
+import { type CpuidEntry2, cpuidFromBytes, cpuidRoom, cpuidToBytes } from './cpuid-list.ts'
+import { MsrError } from './errors.ts'
+import { ExitReader, type VcpuExit } from './exits.ts'
+import { MAX_MSR_ENTRIES, type MsrEntry, msrsFromBytes, msrsToBytes } from './msr-list.ts'
+import type { Process } from './process.ts'
+import type { ProcessMemory } from './process-memory.ts'
+import type { VmFd } from './vm-fd.ts'
+import type { XsaveGeometry } from './xsave-geometry.ts'
+import { XsaveImage } from './xsave-image.ts'
+
+export type KvmRegs = ValueOf<typeof kvm_regs>
+export type KvmSregs = ValueOf<typeof kvm_sregs>
+export type KvmSregs2 = ValueOf<typeof kvm_sregs2>
+export type KvmSegment = KvmSregs['cs']
+export type KvmVcpuEvents = ValueOf<typeof kvm_vcpu_events>
+export type KvmDebugregs = ValueOf<typeof kvm_debugregs>
+export type KvmFpu = ValueOf<typeof kvm_fpu>
+export type KvmGuestDebug = ValueOf<typeof kvm_guest_debug>
+export type KvmTranslation = ValueOf<typeof kvm_translation>
+
+const KVM_XSAVE_BYTES = 4096
+const MAX_CPUID_ENTRIES = 256
+
+export interface RunOptions {
+  /** At most this many guest instructions; then the exit is `interrupted`. Default: until the guest exits. */
+  readonly maxInstructions?: number
+}
+
+/** A virtual CPU. */
+export class VcpuFd {
+  readonly vm: VmFd
+  readonly id: number
+  readonly fd: number
+  private readonly process: Process
+  private readonly mapping: ProcessMemory
+  private readonly runPage: DataView
+  private readonly exits: ExitReader
+  private xsaveBytes = 0
+  private geometryOfHost: XsaveGeometry | null = null
+
+  constructor(vm: VmFd, fd: number, id: number) {
+    const { process } = vm.kvm
+    this.vm = vm
+    this.id = id
+    this.fd = fd
+    this.process = process
+    this.mapping = process.mapShared(fd, vm.kvm.getVcpuMmapSize())
+    this.runPage = process.page(this.mapping.address)
+    this.exits = new ExitReader(this.runPage, process.page(this.mapping.address + 4096))
+  }
+
+  // ---- running ----
+
+  /**
+   * KVM_RUN. The exit is valid until the next `run`: objects are used again. What an exit asks for (data of an IN, of an MMIO
+   * read) is written into it before the next `run`.
+   *
+   * @throws KvmError for what is no exit (EINVAL, EIO, EFAULT of an unmapped page)
+   */
+  run(options?: RunOptions): VcpuExit {
+    const limit = options === undefined ? Number.POSITIVE_INFINITY : (options.maxInstructions ?? Number.POSITIVE_INFINITY)
+    const result = this.process.backend.run(this.fd, limit)
+    if (result === 0) return this.exits.read()
+    if (result === -EINTR) return this.exits.interrupted(this.process.backend.interruption)
+    if (result === -EAGAIN) return this.exits.interrupted('started')
+    if (result === -EFAULT && this.exits.reason === KVM_EXIT_MEMORY_FAULT) return this.exits.read()
+    throw this.process.refused('KVM_RUN', result)
+  }
+
+  /** While set, KVM_RUN only finishes what the last exit left open and returns `interrupted`. KAPI-19. */
+  set immediateExit(value: boolean) {
+    this.runPage.setUint8(KVM_RUN_PAGE.immediate_exit, value ? 1 : 0)
+  }
+  set requestInterruptWindow(value: boolean) {
+    this.runPage.setUint8(KVM_RUN_PAGE.request_interrupt_window, value ? 1 : 0)
+  }
+  get readyForInterruptInjection(): boolean {
+    return this.runPage.getUint8(KVM_RUN_PAGE.ready_for_interrupt_injection) !== 0
+  }
+
+  /** Finishes the exit that is open, so that registers are those after the instruction. The guest does not run. */
+  completeExit(): void {
+    this.immediateExit = true
+    try {
+      this.run()
+    } finally {
+      this.immediateExit = false
+    }
+  }
+
+  // ---- registers ----
+  getRegs(): KvmRegs {
+    return this.process.get(this.fd, 'KVM_GET_REGS', kvm_regs)
+  }
+  setRegs(regs: KvmRegs): void {
+    this.process.set(this.fd, 'KVM_SET_REGS', kvm_regs, regs)
+  }
+  getSregs(): KvmSregs {
+    return this.process.get(this.fd, 'KVM_GET_SREGS', kvm_sregs)
+  }
+  setSregs(sregs: KvmSregs): void {
+    this.process.set(this.fd, 'KVM_SET_SREGS', kvm_sregs, sregs)
+  }
+  getSregs2(): KvmSregs2 {
+    return this.process.get(this.fd, 'KVM_GET_SREGS2', kvm_sregs2)
+  }
+  setSregs2(sregs: KvmSregs2): void {
+    this.process.set(this.fd, 'KVM_SET_SREGS2', kvm_sregs2, sregs)
+  }
+  getDebugregs(): KvmDebugregs {
+    return this.process.get(this.fd, 'KVM_GET_DEBUGREGS', kvm_debugregs)
+  }
+  setDebugregs(debugregs: KvmDebugregs): void {
+    this.process.set(this.fd, 'KVM_SET_DEBUGREGS', kvm_debugregs, debugregs)
+  }
+  translate(linearAddress: bigint): KvmTranslation {
+    return this.process.exchange(this.fd, 'KVM_TRANSLATE', kvm_translation, { linear_address: linearAddress })
+  }
+
+  // ---- CPUID ----
+  setCpuid2(entries: readonly CpuidEntry2[]): void {
+    this.process.ioctlTakes(this.fd, 'KVM_SET_CPUID2', cpuidToBytes(entries))
+  }
+  /** As set, with the bits KVM keeps up to date (OSXSAVE, sizes of leaf 0DH, ...). */
+  getCpuid2(): CpuidEntry2[] {
+    const bytes = cpuidRoom(MAX_CPUID_ENTRIES)
+    this.process.ioctlBytes(this.fd, 'KVM_GET_CPUID2', bytes)
+    return cpuidFromBytes(bytes)
+  }
+
+  // ---- MSRs ----
+
+  /** Values of `indices`, ending before the first that cannot be read (KAPI-73). */
+  getMsrs(indices: readonly number[]): MsrEntry[] {
+    const entries: MsrEntry[] = []
+    for (let i = 0; i < indices.length; i += MAX_MSR_ENTRIES) {
+      const part = indices.slice(i, i + MAX_MSR_ENTRIES)
+      const bytes = msrsToBytes(part.map((index) => ({ index, data: 0n })))
+      const done = this.process.ioctlBytes(this.fd, 'KVM_GET_MSRS', bytes)
+      entries.push(...msrsFromBytes(bytes, done))
+      if (done < part.length) break
+    }
+    return entries
+  }
+  /** How many were set; it ends before the first that is refused (KAPI-73). */
+  setMsrs(entries: readonly MsrEntry[]): number {
+    let done = 0
+    for (let i = 0; i < entries.length; i += MAX_MSR_ENTRIES) {
+      const part = entries.slice(i, i + MAX_MSR_ENTRIES)
+      const accepted = this.process.ioctlTakes(this.fd, 'KVM_SET_MSRS', msrsToBytes(part))
+      done += accepted
+      if (accepted < part.length) break
+    }
+    return done
+  }
+  /** @throws MsrError when it cannot be read */
+  readMsr(index: number): bigint {
+    const [entry] = this.getMsrs([index])
+    if (entry === undefined) throw new MsrError('KVM_GET_MSRS', index, 0, msrName(index))
+    return entry.data
+  }
+  /** @throws MsrError when the value is refused */
+  writeMsr(index: number, data: bigint): void {
+    if (this.setMsrs([{ index, data }]) === 0) throw new MsrError('KVM_SET_MSRS', index, 0, msrName(index))
+  }
+
+  // ---- extended state ----
+
+  /** XCR0, or null on a host without XSAVE. */
+  getXcr0(): bigint | null {
+    const { nr_xcrs, xcrs } = this.process.get(this.fd, 'KVM_GET_XCRS', kvm_xcrs)
+    return nr_xcrs === 0 ? null : xcrs[0].value
+  }
+  setXcr0(value: bigint): void {
+    this.process.set(this.fd, 'KVM_SET_XCRS', kvm_xcrs, { nr_xcrs: 1, xcrs: [{ xcr: 0, value }] })
+  }
+
+  /** KVM_GET_XSAVE: 4096 bytes; EINVAL once the vCPU's CPUID has a dynamic component (XSAVE-03). */
+  getXsave(): XsaveImage {
+    const bytes = new Uint8Array(KVM_XSAVE_BYTES)
+    this.process.ioctlBytes(this.fd, 'KVM_GET_XSAVE', bytes)
+    return new XsaveImage(bytes, this.xsaveGeometry)
+  }
+  /**
+   * KVM_GET_XSAVE2 into a buffer of KVM_CHECK_EXTENSION(KVM_CAP_XSAVE2) bytes; what the kernel does not write stays zero
+   * (XSAVE-05).
+   *
+   * @param into an image of an earlier call, to use its memory again
+   */
+  getXsave2(into?: XsaveImage): XsaveImage {
+    const image = into ?? new XsaveImage(new Uint8Array(this.xsaveSize), this.xsaveGeometry)
+    image.bytes.fill(0)
+    this.process.ioctlBytes(this.fd, 'KVM_GET_XSAVE2', image.bytes)
+    return image
+  }
+  /** KVM_SET_XSAVE. An image shorter than the kernel reads is zero-extended. */
+  setXsave(image: XsaveImage | Uint8Array): void {
+    const given = image instanceof XsaveImage ? image.bytes : image
+    const size = this.xsaveSize
+    if (given.length >= size) this.process.ioctlTakes(this.fd, 'KVM_SET_XSAVE', given)
+    else {
+      const extended = new Uint8Array(size)
+      extended.set(given)
+      this.process.ioctlTakes(this.fd, 'KVM_SET_XSAVE', extended)
+    }
+  }
+  /** Bytes of an image of `getXsave2`: what KVM_CAP_XSAVE2 says, 4096 where it is not known. */
+  get xsaveSize(): number {
+    if (this.xsaveBytes === 0) this.xsaveBytes = this.vm.checkExtension('KVM_CAP_XSAVE2') || KVM_XSAVE_BYTES
+    return this.xsaveBytes
+  }
+  private get xsaveGeometry(): XsaveGeometry {
+    this.geometryOfHost ??= this.vm.kvm.xsaveGeometry()
+    return this.geometryOfHost
+  }
+
+  getFpu(): KvmFpu {
+    return this.process.get(this.fd, 'KVM_GET_FPU', kvm_fpu)
+  }
+  setFpu(fpu: KvmFpu): void {
+    this.process.set(this.fd, 'KVM_SET_FPU', kvm_fpu, fpu)
+  }
+
+  // ---- events ----
+  getVcpuEvents(): KvmVcpuEvents {
+    return this.process.get(this.fd, 'KVM_GET_VCPU_EVENTS', kvm_vcpu_events)
+  }
+  setVcpuEvents(events: KvmVcpuEvents): void {
+    this.process.set(this.fd, 'KVM_SET_VCPU_EVENTS', kvm_vcpu_events, events)
+  }
+  getMpState(): number {
+    return this.process.get(this.fd, 'KVM_GET_MP_STATE', kvm_mp_state).mp_state
+  }
+  setMpState(state: number): void {
+    this.process.set(this.fd, 'KVM_SET_MP_STATE', kvm_mp_state, { mp_state: state })
+  }
+  getLapic(): Uint8Array {
+    return this.process.get(this.fd, 'KVM_GET_LAPIC', kvm_lapic_state).regs
+  }
+  setLapic(regs: Uint8Array): void {
+    this.process.set(this.fd, 'KVM_SET_LAPIC', kvm_lapic_state, { regs })
+  }
+  /** Without in-kernel interrupt controller: delivers `vector` when the guest can take it. */
+  interrupt(vector: number): void {
+    this.process.set(this.fd, 'KVM_INTERRUPT', kvm_interrupt, { irq: vector })
+  }
+  nmi(): void {
+    this.process.ioctl(this.fd, 'KVM_NMI')
+  }
+  setGuestDebug(debug: KvmGuestDebug): void {
+    this.process.set(this.fd, 'KVM_SET_GUEST_DEBUG', kvm_guest_debug, debug)
+  }
+
+  // ---- the rest ----
+  enableCap(capability: KvmCapName | number, ...args: bigint[]): void {
+    const cap = typeof capability === 'number' ? capability : KVM_CAP[capability]
+    this.process.set(this.fd, 'KVM_ENABLE_CAP', kvm_enable_cap, { cap, args })
+  }
+  getTscKhz(): number {
+    return this.process.ioctl(this.fd, 'KVM_GET_TSC_KHZ')
+  }
+  setTscKhz(khz: number): void {
+    this.process.ioctl(this.fd, 'KVM_SET_TSC_KHZ', khz)
+  }
+
+  close(): void {
+    this.process.release(this.mapping)
+    this.process.close(this.fd)
+  }
+}
