@@ -41,6 +41,18 @@ static void *map(long length, int flags, int fd)
 	return (void *)checked("mmap", syscall6(SYS_mmap, 0, length, PROT_READ_WRITE, flags, fd, 0));
 }
 
+/* All that KVM offers: without LM in its CPUID a vCPU is refused long mode. */
+static void offer_supported_cpuid(int dev, int vcpu)
+{
+	static struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entries[256];
+	} cpuid = { .head.nent = 256 };
+
+	kvm(dev, KVM_GET_SUPPORTED_CPUID, &cpuid);
+	kvm(vcpu, KVM_SET_CPUID2, &cpuid);
+}
+
 /* Long mode, flat, with the first 2 MiB mapped as they are. */
 static void enter_long_mode(int vcpu, uint8_t *memory)
 {
@@ -79,6 +91,7 @@ static int run(unsigned long rounds)
 	const int vcpu = (int)kvm(vm, KVM_CREATE_VCPU, 0);
 	volatile struct kvm_run *shared = map(kvm(dev, KVM_GET_VCPU_MMAP_SIZE, 0), MAP_SHARED, vcpu);
 
+	offer_supported_cpuid(dev, vcpu);
 	enter_long_mode(vcpu, memory);
 	for (unsigned long round = 0; round < rounds; round++) {
 		kvm(vcpu, KVM_RUN, 0);

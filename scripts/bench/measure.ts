@@ -25,7 +25,10 @@ export function measure(program: string, args: readonly string[]): Measured {
   })
   const printed = ended.stderr.trimEnd().split('\n')
   const [wall, user, system] = (printed.pop() ?? '').split(' ').map(Number)
-  if (ended.status !== 0) throw new Error(`${[program, ...args].join(' ')}: exit ${ended.status}: ${printed.at(-1) ?? ''}`)
+  if (ended.status !== 0)
+    throw new Error(
+      `${[program, ...args].join(' ')}: exit ${ended.status}: ${`${ended.stdout}${printed.join('\n')}`.trimEnd().split('\n').at(-1)}`,
+    )
   return { wallSeconds: wall, cpuSeconds: user + system, stdout: ended.stdout }
 }
 
