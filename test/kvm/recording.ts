@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { brotliDecompressSync } from 'node:zlib'
 
 /** One line of a recording in test/fixtures/oracle. */
 export interface Scenario {
@@ -7,7 +8,9 @@ export interface Scenario {
 }
 
 export function readRecording(name: string): Map<string, Scenario> {
-  const text = readFileSync(new URL(`../fixtures/oracle/${name}.jsonl`, import.meta.url), 'utf8')
+  const text = brotliDecompressSync(readFileSync(new URL(`../fixtures/oracle/${name}.jsonl.br`, import.meta.url))).toString(
+    'utf8',
+  )
   return new Map(
     text
       .split('\n')

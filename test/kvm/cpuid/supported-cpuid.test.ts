@@ -4,8 +4,8 @@ import { type HostCpu, KvmCpuCaps } from '../../../src/kvm/cpuid/cpu-caps.ts'
 import { emulatedCpuid, filteredXcr0, supportedCpuid } from '../../../src/kvm/cpuid/supported-cpuid.ts'
 import { readRecording, recordedCpuid, recordedEntries } from '../recording.ts'
 
-const bochs = readRecording('kvm-linux-6.12-bochs-spr')
-const tcg = readRecording('kvm-linux-6.12-qemu-tcg')
+const bochs = readRecording('linux-6.12-bochs-spr')
+const tcg = readRecording('linux-6.12-qemu-tcg')
 
 const intelLayout = xstateLayout([
   { nr: 2, size: 256, offset: 576 },

@@ -1,0 +1,76 @@
+import { compareScenario, type Difference } from './compare.ts'
+import { driverProgram } from './driver.ts'
+import { explain } from './explain.ts'
+import type { Explanation } from './explained.ts'
+import { oopsScenarios, recordedOopses } from './oops-log.ts'
+import { fixture, parseScenarios, type Recording, type Scenario } from './recordings.ts'
+import { batchesOf, type Ran, runDriver } from './run-driver.ts'
+
+export interface Verdict {
+  readonly scenario: string
+  /** Empty when the scenario agrees. */
+  readonly differences: readonly { readonly difference: Difference; readonly explanation: Explanation | null }[]
+}
+
+export interface Replayed {
+  readonly recording: Recording
+  readonly verdicts: readonly Verdict[]
+  /** What the command said on stderr that is not the driver's: instructions and calls that the model lacks. */
+  readonly said: readonly string[]
+}
+
+/** The scenarios a recording holds. */
+export function recordedScenarios({ name }: Recording): Map<string, Scenario> {
+  return name.startsWith('oops-') ? recordedOopses(fixture(`${name}.txt`)) : parseScenarios(fixture(`${name}.jsonl`))
+}
+
+/** Runs a recording's scenarios on the modelled host and compares each with what was recorded. */
+export async function replay(recording: Recording, only: string, workers: number, used: Set<Explanation>): Promise<Replayed> {
+  const recorded = new Map([...recordedScenarios(recording)].filter(([name]) => name.startsWith(only)))
+  if (recording.notReached !== undefined) return { recording, verdicts: notReached(recorded, recording.notReached), said: [] }
+  if (recorded.size === 0) return { recording, verdicts: [], said: [] }
+  const { ran, scenarios } = await runAll(recording, [...recorded.keys()], only, workers)
+  const verdicts = [...recorded.values()].map((scenario) => {
+    const modelled = scenarios.get(scenario.name)
+    const differences =
+      modelled === undefined
+        ? [missing(ran.find(({ trouble }) => trouble !== null)?.trouble)]
+        : compareScenario(scenario, modelled)
+    return {
+      scenario: scenario.name,
+      differences: differences.map((difference) => ({
+        difference,
+        explanation: explain(recording.name, scenario.name, difference, used),
+      })),
+    }
+  })
+  return { recording, verdicts, said: ran.flatMap(({ stderr }) => stderr.split('\n').filter((line) => line !== '')) }
+}
+
+async function runAll(recording: Recording, names: string[], only: string, workers: number) {
+  const program = driverProgram(recording.driver)
+  // An oops ends up in the log of its host: each of those scenarios gets a host of its own.
+  const parse = recording.name.startsWith('oops-') ? oopsScenarios : (run: Ran) => parseScenarios(run.stdout)
+  const batches = recording.name.startsWith('oops-') ? names.map((name) => [name]) : batchesOf(names, workers)
+  const scenarios = new Map<string, Scenario>()
+  const ran: Ran[] = []
+  const runInto = async (prefixes: string[]) => {
+    const run = await runDriver(program, recording, prefixes)
+    ran.push(run)
+    for (const [name, scenario] of parse(run)) scenarios.set(name, scenario)
+  }
+  await Promise.all((only === '' ? batches : [[only]]).map(runInto))
+  // Where a host stopped half way, the rest is run one by one, so that only what stops it is missing.
+  for (const name of names) if (!scenarios.has(name)) await runInto([name])
+  return { ran, scenarios }
+}
+
+const missing = (trouble: string | null | undefined): Difference => ({
+  at: -1,
+  where: 'scenario',
+  recorded: '"ran"',
+  modelled: JSON.stringify(trouble ?? 'no line'),
+})
+
+const notReached = (recorded: Map<string, Scenario>, reason: string): Verdict[] =>
+  [...recorded.keys()].map((scenario) => ({ scenario, differences: [{ difference: missing(reason), explanation: null }] }))
