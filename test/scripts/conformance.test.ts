@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import { EXPECTED_TO_PASS } from '../../scripts/conformance/programs.ts'
+import rungs from '../../scripts/conformance/rungs.json' with { type: 'json' }
 import { tableHead, tableRow } from '../../scripts/conformance/table.ts'
 import { lastLine, verdictOf } from '../../scripts/conformance/verdict.ts'
 
@@ -55,4 +57,8 @@ test('a table row keeps its columns when a program left no statistics', () => {
     tableHead().indexOf('last'),
     tableHead().indexOf('last'),
   ])
+})
+
+test('the rungs that CI requires are programs of the ladder', () => {
+  expect(rungs.filter((name) => !EXPECTED_TO_PASS.some((program) => program.name === name))).toEqual([])
 })
