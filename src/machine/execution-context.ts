@@ -67,13 +67,8 @@ export const CTL = {
   TR_BASE: 27,
   TSC_OFFSET: 28,
   DEBUGCTL: 29,
-  U_CET: 30,
   S_CET: 31,
   SSP: 32,
-  PL0_SSP: 33,
-  PL1_SSP: 34,
-  PL2_SSP: 35,
-  PL3_SSP: 36,
   INT_SSP_TAB: 37,
   /** Bit 0 STI shadow, bit 1 MOV SS shadow, bit 3 NMI blocked (VMX interruptibility format). */
   INTERRUPTIBILITY: 38,

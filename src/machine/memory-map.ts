@@ -110,6 +110,10 @@ export const XCR0 = 0x1dc
 export const XSS = 0x1e0
 export const XFD = 0x1e4
 export const XFD_ERR = 0x1e8
+/** IA32_U_CET, IA32_PL0_SSP .. IA32_PL3_SSP, u64 each: what XSAVES moves as CET_U and CET_S. */
+export const U_CET = 0x200
+export const PL0_SSP = 0x208
+export const PL3_SSP = 0x220
 /** AMX tile configuration as LDTILECFG loads it (64 bytes); palette 0 = initial. */
 export const TILECFG = 0x380
 /** 32 vector registers of 64 bytes: XMM = first 16 bytes, YMM = first 32. */

@@ -1,6 +1,8 @@
+import { X86_CR4_CET } from '../isa/control-registers.ts'
+import { CET_SH_STK_EN } from './cet.ts'
 import { CTL, type ExecutionContext } from './execution-context.ts'
 import type { MachineMemory } from './machine-memory.ts'
-import { SEGMENT, XCR0 } from './memory-map.ts'
+import { SEGMENT, U_CET, XCR0 } from './memory-map.ts'
 import {
   MODE_ALIGNMENT_CHECK,
   MODE_AMX_UD,
@@ -10,6 +12,7 @@ import {
   MODE_CODE_32,
   MODE_CODE_64,
   MODE_REAL,
+  MODE_SHADOW_STACK,
   MODE_SSE_UD,
   MODE_STACK_32,
   MODE_TS,
@@ -53,5 +56,9 @@ export function computeMode(ctx: ExecutionContext, registerFile: number, mem: Ma
   if ((xcr0 & 6) !== 6) mode |= MODE_AVX_UD
   if ((xcr0 & 0xe6) !== 0xe6) mode |= MODE_AVX512_UD
   if ((xcr0 & 0x60000) !== 0x60000) mode |= MODE_AMX_UD
+  if ((cr4 & X86_CR4_CET) !== 0 && (mode & MODE_REAL) === 0) {
+    const cet = mode & MODE_USER ? mem.i32[(registerFile + U_CET) >> 2] : ctx.ctlLo(CTL.S_CET)
+    if (cet & CET_SH_STK_EN) mode |= MODE_SHADOW_STACK
+  }
   return mode
 }

@@ -24,4 +24,6 @@ export const MODE_ALIGNMENT_CHECK = 1 << 9
 export const MODE_STACK_32 = 1 << 10
 /** Real-address or virtual-8086 mode: segment bases follow selectors. */
 export const MODE_REAL = 1 << 11
-export const MODE_BITS = 12
+/** Shadow stacks are enabled at this privilege level (CR4.CET, IA32_U_CET or IA32_S_CET bit 0). */
+export const MODE_SHADOW_STACK = 1 << 12
+export const MODE_BITS = 13

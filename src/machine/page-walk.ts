@@ -6,6 +6,9 @@ import { EPT_EXECUTE, EPT_READ, EPT_WRITE, type SecondStage } from './second-sta
 export const ACCESS_READ = 0
 export const ACCESS_WRITE = 1
 export const ACCESS_FETCH = 2
+/** Shadow-stack accesses: need a shadow-stack page (SDM Vol. 3, 4.6.1; Vol. 1, 17.2). */
+export const ACCESS_SHADOW_READ = 3
+export const ACCESS_SHADOW_WRITE = 4
 
 /** #PF error code bits (SDM Vol. 3, 4.7). */
 export const PF_PRESENT = 1
@@ -14,6 +17,7 @@ export const PF_USER = 4
 export const PF_RESERVED = 8
 export const PF_FETCH = 16
 export const PF_PROTECTION_KEY = 32
+export const PF_SHADOW_STACK = 64
 
 export const WALK_OK = 0
 /** `errorCode` is the page fault's. */
@@ -122,10 +126,14 @@ export class PageWalk {
       if ((eLo & P) === 0) return this.pageFault(access, user, 0, efer)
       const large = level > 1 && (eLo & PS) !== 0
       if (this.reservedBitsSet(eLo, eHi, level, large, efer)) return this.pageFault(access, user, PF_PRESENT | PF_RESERVED, efer)
+      const above = rights
       rights &= eLo
       noExecute |= efer & EFER_NXE ? eHi & 0x80000000 : 0
       if (level === 1 || large) {
-        const denied = this.denied(ctx, rights, noExecute, access, user, cr0, cr4, eHi, registerFile)
+        const denied =
+          access >= ACCESS_SHADOW_READ
+            ? shadowDenied(above, eLo, rights, user)
+            : this.denied(ctx, rights, noExecute, access, user, cr0, cr4, eHi, registerFile)
         if (denied !== 0) return this.pageFault(access, user, denied, efer)
         this.setAccessed(eLo, access)
         const page = frameOf(eLo, eHi)
@@ -251,12 +259,13 @@ export class PageWalk {
   }
 
   private setAccessed(entry: number, access: number): void {
-    const wanted = access === ACCESS_WRITE ? A | D : A
+    const wanted = isWrite(access) ? A | D : A
     if ((entry & wanted) !== wanted) this.mem.i32[this.entryAt >> 2] = entry | wanted
   }
 
   private pageFault(access: number, user: boolean, bits: number, efer: number): number {
-    this.errorCode = bits | (access === ACCESS_WRITE ? PF_WRITE : 0) | (user ? PF_USER : 0)
+    this.errorCode =
+      bits | (isWrite(access) ? PF_WRITE : 0) | (user ? PF_USER : 0) | (access >= ACCESS_SHADOW_READ ? PF_SHADOW_STACK : 0)
     if (access === ACCESS_FETCH && efer & EFER_NXE) this.errorCode |= PF_FETCH
     return WALK_PAGE_FAULT
   }
@@ -302,9 +311,8 @@ export class PageWalk {
       return WALK_OK
     }
     const entry = second.lookup(page)
-    const need = access === ACCESS_WRITE ? EPT_WRITE : access === ACCESS_FETCH ? EPT_EXECUTE : EPT_READ
-    if ((entry & need) === 0)
-      return this.secondStageFault(page, access === ACCESS_WRITE ? 2 : access === ACCESS_FETCH ? 4 : 1, true)
+    const need = isWrite(access) ? EPT_WRITE : access === ACCESS_FETCH ? EPT_EXECUTE : EPT_READ
+    if ((entry & need) === 0) return this.secondStageFault(page, isWrite(access) ? 2 : access === ACCESS_FETCH ? 4 : 1, true)
     this.hpaPage = entry >>> 12
     this.writable = writable && (entry & EPT_WRITE) !== 0
     this.gpa = page * 4096
@@ -317,6 +325,17 @@ export class PageWalk {
     this.gpaIsFinal = final
     return WALK_SECOND_STAGE
   }
+}
+
+const isWrite = (access: number): boolean => access === ACCESS_WRITE || access === ACCESS_SHADOW_WRITE
+
+/**
+ * A shadow-stack page: not writable and dirty in its own entry, writable in all entries above, and of the access's own
+ * privilege (user accesses to user pages, supervisor accesses to supervisor pages).
+ */
+function shadowDenied(above: number, leaf: number, rights: number, user: boolean): number {
+  const isShadowPage = (above & RW) !== 0 && (leaf & RW) === 0 && (leaf & D) !== 0
+  return isShadowPage && user === ((rights & US) !== 0) ? 0 : PF_PRESENT
 }
 
 /** Page frame of an entry or CR3: physical address bits 51:12. */

@@ -1,7 +1,9 @@
+import { X86_CR4_CET } from '../isa/control-registers.ts'
 import type { CpuidRegisters } from '../isa/cpu-model.ts'
 import { processorCpuid } from '../isa/processor-cpuid.ts'
 import type { AddressSpace } from './address-space.ts'
 import { AmxUnit, type TileMemory } from './amx/amx-unit.ts'
+import { CET_SH_STK_EN } from './cet.ts'
 import { contextTag, type Region } from './code-cache.ts'
 import { DescriptorReader } from './descriptors.ts'
 import { CTL, type ExecutionContext } from './execution-context.ts'
@@ -18,12 +20,14 @@ import {
   MXCSR,
   PHYSICAL_BASE,
   PKRU,
+  PL3_SSP,
   REGISTER_FILE,
   SCRATCH_BASE,
   SEGMENT,
   TLB_ENTRY_SIZE,
   TLB_MASK,
   TLB_POINTER,
+  U_CET,
   X87_FCW,
   XCR0,
   XFD,
@@ -161,7 +165,9 @@ export class Processor {
    */
   runHost(ctx: ExecutionContext, space: AddressSpace, budget: number): number {
     this.begin(ctx, space, null, budget)
+    this.takeShadowPointer()
     const reason = this.loop()
+    this.parkShadowPointer()
     this.finish(budget)
     return reason
   }
@@ -197,6 +203,22 @@ export class Processor {
     this.mmioPort = null
     this.finish(1)
     return result
+  }
+
+  /** Return to user mode: SSP comes from IA32_PL3_SSP (SDM Vol. 1, 17.2.4). */
+  private takeShadowPointer(): void {
+    if ((this.context.ctlLo(CTL.CR4) & X86_CR4_CET) === 0) return
+    const w = (this.registerFile + PL3_SSP) >> 2
+    const { i32 } = this.machine.mem
+    this.context.setCtl(CTL.SSP, i32[w], i32[w + 1])
+  }
+  /** Entry to the kernel: SSP goes to IA32_PL3_SSP, if user shadow stacks are on. */
+  private parkShadowPointer(): void {
+    if ((this.context.ctlLo(CTL.CR4) & X86_CR4_CET) === 0 || (this.registerFile32(U_CET) & CET_SH_STK_EN) === 0) return
+    const w = (this.registerFile + PL3_SSP) >> 2
+    const { i32 } = this.machine.mem
+    i32[w] = this.context.ctlLo(CTL.SSP)
+    i32[w + 1] = this.context.ctlHi(CTL.SSP)
   }
 
   private begin(ctx: ExecutionContext, space: AddressSpace, vmcs: Vmcs | null, budget: number): void {

@@ -3,6 +3,8 @@ import type { Machine } from './machine.ts'
 import { BOUNCE, PHYSICAL_BASE } from './memory-map.ts'
 import {
   ACCESS_READ,
+  ACCESS_SHADOW_READ,
+  ACCESS_SHADOW_WRITE,
   ACCESS_WRITE,
   type PageWalk,
   WALK_NO_MEMORY,
@@ -218,6 +220,11 @@ export class SlowPaths {
   }
 
   // ---- for call-outs ----
+  /** Wasm offset of 8 bytes (4-aligned, within a page) of the shadow stack; 0 after raising the fault. */
+  shadowStack(lo: number, hi: number, write: boolean, user = this.processor.user): number {
+    const page = this.translateAs(lo, hi, write ? ACCESS_SHADOW_WRITE : ACCESS_SHADOW_READ, user)
+    return page > DEVICE ? page + (lo & 0xfff) : 0
+  }
   /**
    * Copies `bytes` (any number) from a linear address to a wasm offset, as this processor's data access.
    * @returns false after raising the fault of the first byte that cannot be read; nothing architectural has changed.

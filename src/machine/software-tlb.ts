@@ -33,9 +33,9 @@ export class SoftwareTlbPool {
     this.mem = mem
   }
 
-  /** 1 .. 2^20 - 1, then starts again after `onWrap` cleared the jump cache. */
+  /** 1 .. 2^19 - 1 (it shares 32 bits with the mode), then starts again after `onWrap` cleared the jump cache. */
   nextGeneration(): number {
-    if (++this.generation === 1 << 20) {
+    if (++this.generation === 1 << 19) {
       this.generation = 1
       this.onWrap()
     }

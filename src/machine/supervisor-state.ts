@@ -1,29 +1,49 @@
+import { PL0_SSP, PL3_SSP, U_CET } from './memory-map.ts'
 import type { Processor } from './processor.ts'
 import type { SupervisorState } from './xsave/extended-region.ts'
 
 /** MSRs of each supervisor component, in the order of its 64-bit fields (SDM Vol. 1, 13.5.6..13.5.8). */
 const COMPONENT_MSRS: Readonly<Record<number, readonly number[]>> = {
   10: [0xd93], // IA32_PASID
-  11: [0x6a0, 0x6a7], // IA32_U_CET, IA32_PL3_SSP
-  12: [0x6a4, 0x6a5, 0x6a6], // IA32_PL0..2_SSP
 }
+/** Register-file places of CET_U (IA32_U_CET, IA32_PL3_SSP) and CET_S (IA32_PL0..2_SSP). */
+const COMPONENT_WORDS: Readonly<Record<number, readonly number[]>> = {
+  11: [U_CET, PL3_SSP],
+  12: [PL0_SSP, PL0_SSP + 8, PL0_SSP + 16],
+}
+/** Bits 9:6 of IA32_U_CET are reserved. */
+const U_CET_RESERVED = 0x3c0n
 
 /** Supervisor state components of a processor, kept in its MSRs. */
 export function processorSupervisorState(processor: Processor): SupervisorState {
   const view = processor.machine.mem
+  const { i32 } = view
+  const at = (place: number) => processor.registerFile + place
+  const wordsOf = (nr: number) => COMPONENT_WORDS[nr] ?? []
   const msrsOf = (nr: number) => COMPONENT_MSRS[nr] ?? []
-  const read = (index: number) => processor.msrs.get(index) ?? 0n
+  const readMsr = (index: number) => processor.msrs.get(index) ?? 0n
   return {
-    isInit: (nr) => msrsOf(nr).every((index) => read(index) === 0n),
+    isInit: (nr) =>
+      wordsOf(nr).every((place) => (i32[at(place) >> 2] | i32[(at(place) >> 2) + 1]) === 0) &&
+      msrsOf(nr).every((index) => readMsr(index) === 0n),
     read: (nr, destination) => {
-      for (const [i, index] of msrsOf(nr).entries()) view.setU64At(destination + i * 8, read(index))
+      for (const [i, place] of wordsOf(nr).entries()) view.u8.copyWithin(destination + i * 8, at(place), at(place) + 8)
+      for (const [i, index] of msrsOf(nr).entries()) view.setU64At(destination + i * 8, readMsr(index))
     },
-    accepts: () => true,
+    accepts: (nr, source) =>
+      nr === 11
+        ? (view.u64At(source) & U_CET_RESERVED) === 0n && isShadowPointer(view.u64At(source + 8))
+        : wordsOf(nr).every((_, i) => isShadowPointer(view.u64At(source + i * 8))),
     write: (nr, source) => {
+      for (const [i, place] of wordsOf(nr).entries()) view.u8.copyWithin(at(place), source + i * 8, source + i * 8 + 8)
       for (const [i, index] of msrsOf(nr).entries()) processor.msrs.set(index, view.u64At(source + i * 8))
     },
     init: (nr) => {
+      for (const place of wordsOf(nr)) i32[at(place) >> 2] = i32[(at(place) >> 2) + 1] = 0
       for (const index of msrsOf(nr)) processor.msrs.set(index, 0n)
     },
   }
 }
+
+/** Canonical (57 bits at most) and a multiple of 4. */
+const isShadowPointer = (value: bigint): boolean => (value & 3n) === 0n && BigInt.asUintN(64, BigInt.asIntN(57, value)) === value

@@ -28,6 +28,8 @@ interface PageFlags {
   write?: boolean
   user?: boolean
   noExecute?: boolean
+  /** A shadow-stack page: not writable, dirty. */
+  shadow?: boolean
 }
 
 /** A machine with one user-mode context in 64-bit mode and identity-mapped pages, without any kernel. */
@@ -85,7 +87,11 @@ export class BareHost {
     const at = PHYSICAL_BASE + table + (Math.floor(linear / 4096) % 512) * 8
     view.setUint32(
       at,
-      physical | (flags.present === false ? 0 : P) | (flags.write === false ? 0 : RW) | (flags.user === false ? 0 : US),
+      physical |
+        (flags.present === false ? 0 : P) |
+        (flags.write === false || flags.shadow ? 0 : RW) |
+        (flags.shadow ? 0x40 : 0) |
+        (flags.user === false ? 0 : US),
       true,
     )
     view.setUint32(at + 4, flags.noExecute ? NX_HI : 0, true)

@@ -6,6 +6,7 @@ import { define } from '../../translate/definitions.ts'
 import { and, type Bits, binary, constant, type Expr, eqz, i64, low, ne, sub, zeroExtend, zeroOf } from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 import { I64, W } from '../../wasm/opcodes.ts'
+import { usesShadowStack } from '../system/cet.ts'
 
 /** Jumps, calls, returns and loops within a code segment. SDM Vol. 2 "Jcc", "JMP", "CALL", "RET", "LOOP". */
 
@@ -60,6 +61,7 @@ define('JMP', (s) => {
 })
 
 define('CALL', (s) => {
+  if (usesShadowStack(s) && !isFar(s)) return shadowCall(s)
   if (isNearBranch(s)) {
     push(s, stackBits(s), low(64, stackBits(s), s.nextRip))
     s.region.goTo(s.d.offset + s.d.length + s.d.branchDisplacement)
@@ -72,10 +74,18 @@ define('CALL', (s) => {
 })
 
 define('RET', (s) => {
+  if (usesShadowStack(s)) return s.callOutAndJump('shadow-return', constant(32, s.d.opCount > 0 ? s.d.immediateLo & 0xffff : 0))
   const bits: Bits = s.is64 ? 64 : (s.codeBits as Bits)
   const released = s.d.opCount > 0 ? s.d.immediateLo & 0xffff : 0
   jumpTo(s, zeroExtend(bits, 64, pop(s, bits, released)))
 })
+
+/** CALL while the shadow stack is on: out of line; a displacement of 0 pushes nothing there. */
+function shadowCall(s: InstructionSite): void {
+  const near = isNearBranch(s)
+  s.e.setCtx64(SPILL, near ? s.ripAt(s.d.offset + s.d.length + s.d.branchDisplacement) : s.read(0))
+  s.callOutAndJump('shadow-call', constant(32, near && s.d.branchDisplacement === 0 ? 1 : 0))
+}
 
 const isNearBranch = (s: InstructionSite): boolean => s.d.opKind[0] >= 1 && s.d.opKind[0] <= 3
 /** Far pointers: an immediate, or a memory operand of 4, 6 or 10 bytes. */

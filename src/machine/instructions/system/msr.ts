@@ -1,6 +1,6 @@
 import { CTL, type ExecutionContext, REG } from '../../execution-context.ts'
 import { EXIT_REASON_MSR_READ, EXIT_REASON_MSR_WRITE } from '../../exits.ts'
-import { CONTROL, SEGMENT, SEGMENT_BASE, XFD, XFD_ERR } from '../../memory-map.ts'
+import { CONTROL, PL0_SSP, PL3_SSP, SEGMENT, SEGMENT_BASE, U_CET, XFD, XFD_ERR } from '../../memory-map.ts'
 import type { Processor } from '../../processor.ts'
 import { registerCallOut } from '../../translate/call-outs.ts'
 import { define } from '../../translate/definitions.ts'
@@ -20,13 +20,16 @@ const CONTEXT_MSRS = new Map<number, number>([
   [0x175, CTL.SYSENTER_ESP],
   [0x176, CTL.SYSENTER_EIP],
   [0x277, CTL.PAT],
-  [0x6a0, CTL.U_CET],
   [0x6a2, CTL.S_CET],
-  [0x6a4, CTL.PL0_SSP],
-  [0x6a5, CTL.PL1_SSP],
-  [0x6a6, CTL.PL2_SSP],
-  [0x6a7, CTL.PL3_SSP],
   [0x6a8, CTL.INT_SSP_TAB],
+])
+/** MSRs that are u64 places of the register file. */
+const REGISTER_FILE_MSRS = new Map<number, number>([
+  [0x6a0, U_CET],
+  [0x6a4, PL0_SSP],
+  [0x6a5, PL0_SSP + 8],
+  [0x6a6, PL0_SSP + 16],
+  [0x6a7, PL3_SSP],
 ])
 const MSR_FS_BASE = 0xc0000100
 const MSR_GS_BASE = 0xc0000101
@@ -35,6 +38,13 @@ const MSR_IA32_XFD_ERR = 0x1c5
 /** MSRs whose value must be a canonical address. */
 const CANONICAL = new Set([0xc0000082, 0xc0000083, 0xc0000102, MSR_FS_BASE, MSR_GS_BASE, 0x175, 0x176])
 
+/** Wasm offset of an MSR that is a place in memory, or -1. */
+function placeOf(p: Processor, ctx: ExecutionContext, index: number): number {
+  const file = REGISTER_FILE_MSRS.get(index)
+  if (file !== undefined) return p.registerFile + file
+  const slot = slotOffset(index)
+  return slot < 0 ? -1 : ctx.base + slot
+}
 function slotOffset(index: number): number {
   if (index === MSR_FS_BASE) return SEGMENT_BASE + SEGMENT.FS * 8
   if (index === MSR_GS_BASE) return SEGMENT_BASE + SEGMENT.GS * 8
@@ -47,9 +57,9 @@ registerCallOut('rdmsr', (p, ctx) => {
   if (ctx.cpl !== 0) return generalProtection(p, 'RDMSR at CPL above 0')
   const index = ctx.lo(REG.RCX) >>> 0
   if (p.vmcs?.controls.msrReadExits(index)) return p.vmExit(EXIT_REASON_MSR_READ)
-  const at = slotOffset(index)
+  const at = placeOf(p, ctx, index)
   if (at >= 0) {
-    const w = (ctx.base + at) >> 2
+    const w = at >> 2
     return result(ctx, ctx.mem.i32[w], ctx.mem.i32[w + 1])
   }
   if (index === MSR_IA32_XFD) return result(ctx, p.registerFile32(XFD), 0)
@@ -65,9 +75,9 @@ registerCallOut('wrmsr', (p, ctx, _argument, info) => {
   const hi = ctx.lo(REG.RDX)
   if (CANONICAL.has(index) && hi !== (hi << 16) >> 16)
     return generalProtection(p, `WRMSR ${index.toString(16)}: the value is not canonical`)
-  const at = slotOffset(index)
+  const at = placeOf(p, ctx, index)
   if (at >= 0) {
-    const w = (ctx.base + at) >> 2
+    const w = at >> 2
     ctx.mem.i32[w] = lo
     ctx.mem.i32[w + 1] = hi
     return resync(ctx, info)
