@@ -99,11 +99,14 @@ export class VcpuFd {
     return this.runPage.getUint8(KVM_RUN_PAGE.ready_for_interrupt_injection) !== 0
   }
 
-  /** Finishes the exit that is open, so that registers are those after the instruction. The guest does not run. */
-  completeExit(): void {
+  /**
+   * Finishes the exit that is open, so that registers are those after its instruction; the guest does not run. `interrupted` when
+   * done; another exit when the instruction needs one more, which is then to be handled (KAPI-19).
+   */
+  completeExit(): VcpuExit {
     this.immediateExit = true
     try {
-      this.run()
+      return this.run()
     } finally {
       this.immediateExit = false
     }

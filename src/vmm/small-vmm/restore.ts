@@ -1,0 +1,42 @@
+import { msrName } from '../../isa/msrs.ts'
+import { MsrError } from '../errors.ts'
+import type { MsrEntry } from '../msr-list.ts'
+import type { ProcessMemory } from '../process-memory.ts'
+import type { VcpuFd } from '../vcpu-fd.ts'
+import { type MemoryState, PAGE_BYTES, type VcpuState } from './guest-state.ts'
+
+/**
+ * Loads a saved state into a new vCPU. Order: GFPU §8 and KAPI-132. CPUID is first, because it sizes the FPU image and bounds
+ * XCR0; SREGS come before MSRs (EFER, paging); XCR0 and XSAVE follow CPUID; REGS come late, because SREGS and EVENTS may move RIP's
+ * surroundings.
+ *
+ * @throws KvmError, MsrError when the host refuses a part; the vCPU is then useless
+ */
+export function restoreVcpu(vcpu: VcpuFd, state: VcpuState): void {
+  vcpu.setCpuid2(state.cpuid)
+  vcpu.setSregs(state.sregs)
+  restoreMsrs(vcpu, state.msrs)
+  if (state.xcr0 !== null) vcpu.setXcr0(state.xcr0)
+  // Components beyond this host's size are initial: `obstacles` has made sure.
+  vcpu.setXsave(state.xsave.subarray(0, Math.max(vcpu.xsaveSize, PAGE_BYTES)))
+  vcpu.setVcpuEvents(state.events)
+  vcpu.setMpState(state.mpState)
+  vcpu.setDebugregs(state.debugregs)
+  vcpu.setRegs(state.regs)
+}
+
+/** An MSR this host does not have may be left out when it was zero: the guest cannot tell. */
+function restoreMsrs(vcpu: VcpuFd, msrs: readonly MsrEntry[]): void {
+  for (let next = 0; next < msrs.length; ) {
+    next += vcpu.setMsrs(msrs.slice(next))
+    if (next === msrs.length) return
+    const { index, data } = msrs[next]
+    if (data !== 0n) throw new MsrError('KVM_SET_MSRS', index, next, msrName(index))
+    next++
+  }
+}
+
+/** Puts saved contents into memory that is still zero. */
+export function restoreMemory(memory: ProcessMemory, state: MemoryState): void {
+  for (const run of state.runs) memory.write(run.firstPage * PAGE_BYTES, run.bytes)
+}
