@@ -124,8 +124,11 @@ export function api(say: (line: string) => void): Row[] {
     ['KVM_GET_XSAVE2 through the API', 'getXsave2'],
     ['KVM_SET_XSAVE through the API', 'setXsave'],
   ]
-  const ended = spawnSync(process.execPath, ['scripts/ts.mjs', 'bench/api.ts'], { encoding: 'utf8', timeout: 300_000 })
-  if (ended.status !== 0) say(`bench/api.ts: exit ${ended.status}: ${ended.stderr.trimEnd().split('\n').at(-1)}`)
+  const ended = spawnSync(process.execPath, ['scripts/ts.mjs', 'scripts/bench/api-rates.ts'], {
+    encoding: 'utf8',
+    timeout: 300_000,
+  })
+  if (ended.status !== 0) say(`api-rates.ts: exit ${ended.status}: ${ended.stderr.trimEnd().split('\n').at(-1)}`)
   const perSecond: Record<string, number> = ended.status === 0 ? JSON.parse(ended.stdout) : {}
   return rows.map(([row, key]) => ({ row, native: null, qemu: null, worldswitch: perSecond[key] ?? null, unit: '1/s' }))
 }
