@@ -2,12 +2,12 @@ import type { CpuModel } from '../isa/cpu-model.ts'
 import type { KernelProfile } from '../profiles/kernel-profile.ts'
 import { Clock } from './clock.ts'
 import type { OpenFile } from './file.ts'
-import { type DeviceOpen, DeviceNode } from './fs/devices.ts'
-import type { HostFiles } from './fs/host-bind.ts'
-import { bindHostFiles, makeRoot } from './fs/root.ts'
-import type { FixedDirectory, Node } from './fs/node.ts'
-import { type TextFile, TextNode } from './fs/text-file.ts'
 import { type XstateConfig, xstateConfig } from './fpu/config.ts'
+import { DeviceNode, type DeviceOpen } from './fs/devices.ts'
+import type { HostFiles } from './fs/host-bind.ts'
+import type { FixedDirectory, Node } from './fs/node.ts'
+import { bindHostFiles, makeRoot } from './fs/root.ts'
+import { type TextFile, TextNode } from './fs/text-file.ts'
 import type { HostMachine } from './hardware.ts'
 import { KernelLog } from './kernel-log.ts'
 import { KernelHeap } from './mm/heap.ts'
@@ -15,8 +15,8 @@ import { Mm } from './mm/mm.ts'
 import { PageAllocator } from './mm/page-allocator.ts'
 import { HostCpu } from './processor.ts'
 import { SeededRandom } from './random.ts'
-import { DescriptorTables } from './segments/tables.ts'
 import { type RunState, Scheduler } from './sched/scheduler.ts'
+import { DescriptorTables } from './segments/tables.ts'
 import { FutexTable } from './sync/futex-table.ts'
 import { SyscallCounters } from './syscalls/counters.ts'
 import type { Task } from './task.ts'
@@ -130,9 +130,9 @@ export class Kernel {
     this.registerFile(`/sys/module/${module}/parameters/${name}`, { read, mode: 0o444, size: 4096 })
   }
 
-  /** Shows files of the world outside at `at`. */
-  bind(at: string, files: HostFiles): void {
-    bindHostFiles(this, at, files)
+  /** Shows files of the world outside at `at`. False: there is nothing to show, or a file is in the way. */
+  bind(at: string, files: HostFiles): boolean {
+    return bindHostFiles(this, at, files)
   }
 
   private place(path: string, node: DeviceNode | TextNode): void {
@@ -157,11 +157,12 @@ export class Kernel {
   }
 
   /**
-   * Runs the host until `maxInstructions` have retired or nothing can run.
-   * Plain and synchronous: the driver calls it again and again, and looks after the world outside in between.
+   * Runs the host until `maxInstructions` have retired, nothing can run, or `enough` (asked every few ten thousand instructions)
+   * says so. Plain and synchronous: the driver calls it again and again, and looks after the world outside in between. How a run
+   * is cut into slices makes no difference to it.
    */
-  runSlice(maxInstructions: number): RunState {
-    return this.scheduler.runSlice(maxInstructions)
+  runSlice(maxInstructions: number, enough?: () => boolean): RunState {
+    return this.scheduler.runSlice(maxInstructions, enough)
   }
 
   /** Gives `file` to `task` as a new descriptor. */

@@ -22,7 +22,11 @@ export function* finish(result: MaybePreemptible<number>): Preemptible<number> {
  * Runs `body` on the processor that `task` runs on now; it cannot lose it meanwhile, because `body` is a plain function.
  * The processor must not be kept after `body` returns. `argument` spares a closure on hot paths.
  */
-export function withPreemptionDisabled<T, A = undefined>(task: Task, body: (cpu: PinnedProcessor, argument: A) => T, argument?: A): T {
+export function withPreemptionDisabled<T, A = undefined>(
+  task: Task,
+  body: (cpu: PinnedProcessor, argument: A) => T,
+  argument?: A,
+): T {
   const cpu = task.cpu
   if (cpu === null || cpu.current !== task) throw new Error(`task ${task.tid} disables preemption but runs on no processor`)
   return body(cpu as PinnedProcessor, argument as A)

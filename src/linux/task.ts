@@ -1,8 +1,8 @@
 import type { ExecutionContext } from '../machine/execution-context.ts'
 import type { Refusal } from './errno.ts'
+import type { FpuThread } from './fpu/thread-fpu.ts'
 import type { FileTable } from './fs/file-table.ts'
 import type { FsContext } from './fs/fs-context.ts'
-import type { FpuThread } from './fpu/thread-fpu.ts'
 import type { Kernel } from './kernel.ts'
 import type { Mm } from './mm/mm.ts'
 import type { Preemptible } from './preemption.ts'
@@ -152,7 +152,10 @@ export class Task {
     const own = this.pending.set
     const shared = this.group.pending.set
     return (
-      ((own.lo | shared.lo) & ~blocked.lo) !== 0 || ((own.hi | shared.hi) & ~blocked.hi) !== 0 || this.stopPending || this.ptrace?.trapPending === true
+      ((own.lo | shared.lo) & ~blocked.lo) !== 0 ||
+      ((own.hi | shared.hi) & ~blocked.hi) !== 0 ||
+      this.stopPending ||
+      this.ptrace?.trapPending === true
     )
   }
 

@@ -1,7 +1,7 @@
 import type { Kernel } from './kernel.ts'
-import { type Limits, defaultLimits } from './limits.ts'
-import { PendingSignals } from './signal/pending.ts'
+import { defaultLimits, type Limits } from './limits.ts'
 import type { IntervalTimers } from './signal/interval-timers.ts'
+import { PendingSignals } from './signal/pending.ts'
 import type { Task } from './task.ts'
 import { WaitQueue } from './wait-queue.ts'
 

@@ -1,13 +1,33 @@
 import { FXSAVE } from '../../isa/xfeatures.ts'
-import { handleXfdFault } from '../fpu/xfd-fault.ts'
 import { saveRegisters } from '../fpu/registers.ts'
+import { handleXfdFault } from '../fpu/xfd-fault.ts'
 import { FAULT_OOM, FAULT_SEGV_ACCERR } from '../mm/fault.ts'
 import { TASK_SIZE_MAX } from '../mm/layout.ts'
 import type { HostCpu, PinnedProcessor } from '../processor.ts'
 import { forceFault, sendSignal } from '../signal/send.ts'
 import {
-  BUS_ADRALN, FPE_FLTDIV, FPE_FLTINV, FPE_FLTOVF, FPE_FLTRES, FPE_FLTUND, FPE_INTDIV, ILL_ILLOPC, ILL_ILLOPN, SEGV_CPERR, SEGV_MAPERR, SEGV_PKUERR,
-  SI_KERNEL, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGTRAP, TRAP_BRKPT, TRAP_HWBKPT, TRAP_TRACE,
+  BUS_ADRALN,
+  FPE_FLTDIV,
+  FPE_FLTINV,
+  FPE_FLTOVF,
+  FPE_FLTRES,
+  FPE_FLTUND,
+  FPE_INTDIV,
+  ILL_ILLOPC,
+  ILL_ILLOPN,
+  SEGV_CPERR,
+  SEGV_MAPERR,
+  SEGV_PKUERR,
+  SI_KERNEL,
+  SIGBUS,
+  SIGFPE,
+  SIGILL,
+  SIGKILL,
+  SIGSEGV,
+  SIGTRAP,
+  TRAP_BRKPT,
+  TRAP_HWBKPT,
+  TRAP_TRACE,
 } from '../signal/signals.ts'
 import type { Task } from '../task.ts'
 
@@ -71,7 +91,9 @@ function pageFault(cpu: HostCpu, task: Task): void {
   const error = fault.errorCode
   // A protection-key fault is never repaired: the mapping allows the access, PKRU does not.
   const outcome =
-    (error & PF_PKEY) !== 0 && pkeyDenies(task, address) ? FAULT_SEGV_ACCERR : task.mm.fault(address, (error & PF_WRITE) !== 0, (error & PF_FETCH) !== 0)
+    (error & PF_PKEY) !== 0 && pkeyDenies(task, address)
+      ? FAULT_SEGV_ACCERR
+      : task.mm.fault(address, (error & PF_WRITE) !== 0, (error & PF_FETCH) !== 0)
   if (outcome === 0) return
   const { trap } = task
   trap.number = 14

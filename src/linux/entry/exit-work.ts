@@ -1,12 +1,12 @@
 import { REG } from '../../machine/execution-context.ts'
 import { EINTR, ERESTART_RESTARTBLOCK, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS } from '../errno.ts'
 import type { Preemptible } from '../preemption.ts'
-import { NR_restart_syscall } from '../syscalls/numbers.ts'
+import { updateRseq } from '../sched/rseq.ts'
 import { SA_RESTART, type SignalAction } from '../signal/actions.ts'
 import { dequeueForDelivery } from '../signal/deliver.ts'
 import { deliverToHandler } from '../signal/handler.ts'
+import { NR_restart_syscall } from '../syscalls/numbers.ts'
 import type { Task } from '../task.ts'
-import { updateRseq } from '../sched/rseq.ts'
 
 /** Something must happen before this task runs in user mode. */
 export function hasExitWork(task: Task): boolean {

@@ -1,8 +1,24 @@
-import { CTL } from '../../machine/execution-context.ts'
 import {
-  X86_CR0_AM, X86_CR0_ET, X86_CR0_MP, X86_CR0_NE, X86_CR0_PE, X86_CR0_PG, X86_CR0_WP, X86_CR4_DE, X86_CR4_FSGSBASE, X86_CR4_MCE,
-  X86_CR4_OSFXSR, X86_CR4_OSXMMEXCPT, X86_CR4_OSXSAVE, X86_CR4_PAE, X86_CR4_PGE, X86_CR4_PKE, X86_CR4_PSE, X86_CR4_UMIP,
+  X86_CR0_AM,
+  X86_CR0_ET,
+  X86_CR0_MP,
+  X86_CR0_NE,
+  X86_CR0_PE,
+  X86_CR0_PG,
+  X86_CR0_WP,
+  X86_CR4_DE,
+  X86_CR4_FSGSBASE,
+  X86_CR4_MCE,
+  X86_CR4_OSFXSR,
+  X86_CR4_OSXMMEXCPT,
+  X86_CR4_OSXSAVE,
+  X86_CR4_PAE,
+  X86_CR4_PGE,
+  X86_CR4_PKE,
+  X86_CR4_PSE,
+  X86_CR4_UMIP,
 } from '../../isa/control-registers.ts'
+import { CTL } from '../../machine/execution-context.ts'
 import type { Kernel } from '../kernel.ts'
 import type { Task } from '../task.ts'
 
@@ -12,8 +28,7 @@ const EFER_LMA = 1 << 10
 const EFER_NX = 1 << 11
 
 /** CR0 of the running kernel (arch/x86/include/uapi/asm/processor-flags.h CR0_STATE). */
-export const HOST_CR0 =
-  X86_CR0_PE | X86_CR0_MP | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | (X86_CR0_PG | 0)
+export const HOST_CR0 = X86_CR0_PE | X86_CR0_MP | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | (X86_CR0_PG | 0)
 
 /** CR4 of the running kernel on this model. */
 export function hostCr4(kernel: Kernel): number {

@@ -1,8 +1,8 @@
 import type { HostOops } from '../oops.ts'
+import { exitTask } from '../proc/exit.ts'
 import type { HostCpu } from '../processor.ts'
 import { SIGSEGV } from '../signal/signals.ts'
 import type { Task } from '../task.ts'
-import { exitTask } from '../proc/exit.ts'
 
 /**
  * The host kernel oopsed while it ran for `task`: the task dies where it stands, what it held stays held (make_task_dead). The

@@ -2,12 +2,12 @@ import { REG } from '../../machine/execution-context.ts'
 import { ENOSYS, ERESTART_RESTARTBLOCK, ERESTARTSYS } from '../errno.ts'
 import type { MaybePreemptible, Preemptible } from '../preemption.ts'
 import type { HostCpu } from '../processor.ts'
+import { stopAtSyscall } from '../ptrace/stops.ts'
 import { forceFault } from '../signal/send.ts'
 import { SI_KERNEL, SIGSEGV } from '../signal/signals.ts'
 import { traceEntry, traceExit } from '../syscalls/strace.ts'
-import { compatTable, syscallTable, type SyscallRow } from '../syscalls/table.ts'
+import { compatTable, type SyscallRow, syscallTable } from '../syscalls/table.ts'
 import type { Task } from '../task.ts'
-import { stopAtSyscall } from '../ptrace/stops.ts'
 
 /** SYSCALL from 64-bit code (LUX-09). */
 export function enterSyscall(task: Task): void {

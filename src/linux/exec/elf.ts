@@ -56,8 +56,10 @@ export function readElf(file: OpenFile, path: string): ElfProgram {
   if (got < 4 || view.getUint32(0, false) !== 0x7f454c46) fail('not-elf', 'not an ELF program')
   if (got < EHDR_SIZE) fail('truncated', `truncated: the ELF header needs ${EHDR_SIZE} bytes, the file has ${got}`)
   const machine = view.getUint16(18, true)
-  if (header[4] === 1) fail('not-x86-64', machine === EM_386 ? 'a 32-bit x86 program; only x86-64 programs run here' : 'a 32-bit program')
-  if (header[4] !== 2 || header[5] !== 1 || machine !== EM_X86_64) fail('not-x86-64', `not an x86-64 program (ELF machine ${machine})`)
+  if (header[4] === 1)
+    fail('not-x86-64', machine === EM_386 ? 'a 32-bit x86 program; only x86-64 programs run here' : 'a 32-bit program')
+  if (header[4] !== 2 || header[5] !== 1 || machine !== EM_X86_64)
+    fail('not-x86-64', `not an x86-64 program (ELF machine ${machine})`)
   const type = view.getUint16(16, true)
   if (type !== ET_EXEC && type !== ET_DYN) fail('not-executable-type', `not an executable (ELF type ${type})`)
   const phdrOffset = longAt(view, 32)
@@ -67,8 +69,10 @@ export function readElf(file: OpenFile, path: string): ElfProgram {
     fail('bad-program-headers', `${phdrCount} program headers of ${phdrSize} bytes`)
   }
   const table = new Uint8Array(phdrCount * PHDR_SIZE)
-  if (!(phdrOffset >= 0 && phdrOffset < Number.MAX_SAFE_INTEGER)) fail('bad-program-headers', 'the program headers lie outside the file')
-  if (file.readKernel(table, 0, table.length, phdrOffset) !== table.length) fail('truncated', 'truncated: the program headers end beyond the file')
+  if (!(phdrOffset >= 0 && phdrOffset < Number.MAX_SAFE_INTEGER))
+    fail('bad-program-headers', 'the program headers lie outside the file')
+  if (file.readKernel(table, 0, table.length, phdrOffset) !== table.length)
+    fail('truncated', 'truncated: the program headers end beyond the file')
   const segments: LoadSegment[] = []
   let executableStack = true
   const size = file.seekEnd()
@@ -89,7 +93,12 @@ export function readElf(file: OpenFile, path: string): ElfProgram {
 }
 
 function layOut(
-  view: DataView, type: number, segments: LoadSegment[], phdrOffset: number, phdrCount: number, executableStack: boolean,
+  view: DataView,
+  type: number,
+  segments: LoadSegment[],
+  phdrOffset: number,
+  phdrCount: number,
+  executableStack: boolean,
   fail: (code: ProgramErrorCode, because: string, errno?: number) => never,
 ): ElfProgram {
   const first = pageAlignDown(segments[0].address)
@@ -137,12 +146,17 @@ function segmentProblem(segment: LoadSegment, before: LoadSegment[], fileBytes: 
   if (fileSize > 0 && offset + fileSize > fileBytes) {
     return { code: 'truncated', because: `truncated: segment at ${hex} ends beyond the file`, errno: ENOEXEC }
   }
-  if (fixed && pageAlignDown(address) < MMAP_MIN_ADDR && memorySize > 0) return bad(`segment at ${hex} lies below the lowest address`, 1)
+  if (fixed && pageAlignDown(address) < MMAP_MIN_ADDR && memorySize > 0)
+    return bad(`segment at ${hex} lies below the lowest address`, 1)
   const previous = before[before.length - 1]
   if (previous !== undefined && address < previous.address + previous.memorySize) {
     return bad(`segment at ${hex} overlaps or precedes the one before it`)
   }
-  if (previous !== undefined && pageAlignDown(address) < pageAlignUp(previous.address + previous.memorySize) && pageAlignDown(address) < pageAlignDown(previous.address + previous.memorySize - 1)) {
+  if (
+    previous !== undefined &&
+    pageAlignDown(address) < pageAlignUp(previous.address + previous.memorySize) &&
+    pageAlignDown(address) < pageAlignDown(previous.address + previous.memorySize - 1)
+  ) {
     return bad(`segment at ${hex} overlaps the pages of the one before it`)
   }
   return null

@@ -1,23 +1,22 @@
 import { CTL, REG } from '../../machine/execution-context.ts'
-import { EACCES, EFAULT, ELOOP, ENAMETOOLONG, ENOENT, ENOEXEC, E2BIG } from '../errno.ts'
 import { NO_RESULT } from '../entry/syscall-entry.ts'
+import { E2BIG, EACCES, EFAULT, ELOOP, ENAMETOOLONG, ENOENT, ENOEXEC } from '../errno.ts'
 import { O_RDONLY, type OpenFile, S_IFMT, S_IFREG } from '../file.ts'
 import { flushFpu } from '../fpu/lifecycle.ts'
 import { walkPath } from '../fs/path-walk.ts'
 import { RLIMIT_STACK } from '../limits.ts'
 import type { Mm } from '../mm/mm.ts'
-import { withPreemptionDisabled } from '../preemption.ts'
 import type { MaybePreemptible, Preemptible } from '../preemption.ts'
+import { PREEMPTION_POINT, withPreemptionDisabled } from '../preemption.ts'
 import { finishVfork } from '../proc/exit.ts'
 import { setInitialSegments } from '../segments/user-segments.ts'
-import { killTask } from '../signal/send.ts'
 import { resetAltStack } from '../signal/alt-stack.ts'
+import { killTask } from '../signal/send.ts'
 import type { Task } from '../task.ts'
-import { readElf, type ElfProgram } from './elf.ts'
+import { type ElfProgram, readElf } from './elf.ts'
 import { mapProgram } from './load.ts'
 import { ProgramError } from './program-error.ts'
 import { buildStack } from './stack.ts'
-import { PREEMPTION_POINT } from '../preemption.ts'
 
 const MAX_ARGUMENTS = 0x7fffff
 const MAX_STRING = 131072
@@ -35,7 +34,13 @@ export function openProgram(task: Task, dirfd: number, path: string): OpenFile |
 }
 
 /** execve(2) and execveat(2). */
-export function execve(task: Task, dirfd: number, pathUser: number, argvUser: number, envpUser: number): MaybePreemptible<number> {
+export function execve(
+  task: Task,
+  dirfd: number,
+  pathUser: number,
+  argvUser: number,
+  envpUser: number,
+): MaybePreemptible<number> {
   const path = task.mm.stringFromUser(pathUser)
   if (path === null) return -EFAULT
   if (path === undefined) return -ENAMETOOLONG
@@ -118,9 +123,13 @@ function scriptLine(file: OpenFile): { interpreter: string; argument: string } |
   const bytes = new Uint8Array(256)
   const got = file.readKernel(bytes, 0, 256, 0)
   if (got < 2 || bytes[0] !== 0x23 || bytes[1] !== 0x21) return null
-  const text = String.fromCharCode(...bytes.subarray(2, got)).split('\n')[0].trim()
+  const text = String.fromCharCode(...bytes.subarray(2, got))
+    .split('\n')[0]
+    .trim()
   const space = text.search(/[ \t]/)
-  return space < 0 ? { interpreter: text, argument: '' } : { interpreter: text.slice(0, space), argument: text.slice(space).trim() }
+  return space < 0
+    ? { interpreter: text, argument: '' }
+    : { interpreter: text.slice(0, space), argument: text.slice(space).trim() }
 }
 
 /** Every other task of the group ends first (de_thread). */
@@ -190,4 +199,3 @@ export function setInitialRegisters(task: Task, entry: number, sp: number): void
   setInitialSegments(task)
   task.origRax = -1
 }
-

@@ -19,7 +19,8 @@ export function mapProgram(task: Task, file: OpenFile, path: string, program: El
   mm.brkStart = program.end
   mm.brk = program.end
   const prot = program.executableStack ? 7 : 3
-  if (mapKernelChosen(task, { start: STACK_TOP - INITIAL_STACK, end: STACK_TOP, prot, growsDown: true, name: '[stack]' }) < 0) noMemory()
+  if (mapKernelChosen(task, { start: STACK_TOP - INITIAL_STACK, end: STACK_TOP, prot, growsDown: true, name: '[stack]' }) < 0)
+    noMemory()
 }
 
 /** Private file pages, then anonymous ones for what is not in the file; the rest of the last file page is zeroed. */
@@ -37,6 +38,7 @@ function mapSegment(task: Task, file: OpenFile, segment: LoadSegment, bias: numb
   if (memoryEnd > mappedEnd && mapKernelChosen(task, { start: mappedEnd, end: memoryEnd, prot }) < 0) return false
   const tail = mappedEnd - fileEnd
   // Without write permission the tail keeps the file's bytes, as on Linux.
-  if (segment.memorySize > segment.fileSize && tail > 0 && tail < 4096 && (prot & PROT_WRITE) !== 0) return mm.clearUser(fileEnd, tail)
+  if (segment.memorySize > segment.fileSize && tail > 0 && tail < 4096 && (prot & PROT_WRITE) !== 0)
+    return mm.clearUser(fileEnd, tail)
   return true
 }

@@ -1,13 +1,13 @@
+import { loadHostControl } from '../entry/host-control.ts'
 import { EACCES, EISDIR, ENOENT } from '../errno.ts'
 import { O_RDONLY, O_RDWR, O_WRONLY } from '../file.ts'
+import { newProgramFpu } from '../fpu/lifecycle.ts'
 import { FileTable } from '../fs/file-table.ts'
 import { FsContext } from '../fs/fs-context.ts'
 import { HostStream, type InputSource, type OutputSink } from '../fs/host-stream.ts'
 import { Directory } from '../fs/node.ts'
 import { walkPath } from '../fs/path-walk.ts'
-import { newProgramFpu } from '../fpu/lifecycle.ts'
 import type { Kernel } from '../kernel.ts'
-import { loadHostControl } from '../entry/host-control.ts'
 import { SignalActions } from '../signal/actions.ts'
 import { Task } from '../task.ts'
 import { ThreadGroup } from '../thread-group.ts'
@@ -78,18 +78,20 @@ function workingDirectory(task: Task, path: string): FsContext {
 function openError(task: Task, path: string, errno: number): ProgramError {
   if (errno === -ENOENT) return new ProgramError('not-found', path, 'no such file', errno)
   const found = walkPath(task, -100, path, true)
-  if (typeof found !== 'number' && found.node?.isDirectory) return new ProgramError('is-directory', path, 'is a directory', -EISDIR)
+  if (typeof found !== 'number' && found.node?.isDirectory)
+    return new ProgramError('is-directory', path, 'is a directory', -EISDIR)
   if (errno === -EACCES) return new ProgramError('not-readable', path, 'not an executable file (no execute permission)', errno)
   return new ProgramError('not-readable', path, 'cannot be opened', errno)
 }
 
 function installStreams(task: Task, options: SpawnOptions): void {
   const { stdin, stdout, stderr } = options
-  const input = stdin === undefined ? openNull(task) : new HostStream(stdin.terminal ? O_RDWR : O_RDONLY, '/dev/stdin', stdin, null)
+  const input =
+    stdin === undefined ? openNull(task) : new HostStream(stdin.terminal ? O_RDWR : O_RDONLY, '/dev/stdin', stdin, null)
   task.files.install(task, input, false)
   task.files.install(task, new HostStream(O_WRONLY, '/dev/stdout', null, stdout), false)
   task.files.install(task, new HostStream(O_WRONLY, '/dev/stderr', null, stderr), false)
-  if (stdin !== undefined) task.kernel.scheduler.outsideWaits = () => stdin.waiting
+  if (stdin !== undefined) task.kernel.scheduler.outsideWaits = () => stdin.awaited
 }
 
 function openNull(task: Task) {

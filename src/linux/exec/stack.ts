@@ -35,7 +35,13 @@ const HWCAP2_FSGSBASE = 2
 const MAX_STRING_BYTES = 6 << 20
 
 /** Writes arguments, environment and auxiliary vector; returns the initial RSP (LUX-03). Throws ProgramError. */
-export function buildStack(task: Task, program: ElfProgram, path: string, argv: readonly string[], envp: readonly string[]): number {
+export function buildStack(
+  task: Task,
+  program: ElfProgram,
+  path: string,
+  argv: readonly string[],
+  envp: readonly string[],
+): number {
   const { mm, kernel } = task
   const strings = new StringArea(task, STACK_TOP - 8)
   const limit = Math.min(MAX_STRING_BYTES, task.group.limits.soft[3] / 4)

@@ -1,15 +1,29 @@
-import { PHYSICAL_BASE } from '../../machine/memory-map.ts'
 import type { CpuModel } from '../../isa/cpu-model.ts'
-import { FCW_INIT, FXSAVE, MXCSR_INIT, XCOMP_BV_OFFSET, XSAVE_LEGACY_AND_HEADER } from '../../isa/xfeatures.ts'
 import {
-  XFEATURE_MASK_APX, XFEATURE_MASK_AVX512, XFEATURE_MASK_BNDCSR, XFEATURE_MASK_BNDREGS, XFEATURE_MASK_CET_KERNEL, XFEATURE_MASK_CET_USER,
-  XFEATURE_MASK_FPSSE, XFEATURE_MASK_LBR, XFEATURE_MASK_PASID, XFEATURE_MASK_PKRU, XFEATURE_MASK_XTILE_CFG, XFEATURE_MASK_XTILE_DATA,
+  FCW_INIT,
+  FXSAVE,
+  MXCSR_INIT,
+  XCOMP_BV_OFFSET,
+  XFEATURE_MASK_APX,
+  XFEATURE_MASK_AVX512,
+  XFEATURE_MASK_BNDCSR,
+  XFEATURE_MASK_BNDREGS,
+  XFEATURE_MASK_CET_KERNEL,
+  XFEATURE_MASK_CET_USER,
+  XFEATURE_MASK_FPSSE,
+  XFEATURE_MASK_LBR,
+  XFEATURE_MASK_PASID,
+  XFEATURE_MASK_PKRU,
+  XFEATURE_MASK_XTILE_CFG,
+  XFEATURE_MASK_XTILE_DATA,
   XFEATURE_MASK_YMM,
+  XSAVE_LEGACY_AND_HEADER,
 } from '../../isa/xfeatures.ts'
-import { type XstateLayout, compactedSize, standardSize } from '../../isa/xstate-layout.ts'
-import { XRSTOR, XRSTORS, XSAVE, XSAVEC, XSAVEOPT, XSAVES, type RestoreForm, type SaveForm } from '../../machine/xsave/forms.ts'
-import type { KernelHeap } from '../mm/heap.ts'
+import { compactedSize, standardSize, type XstateLayout } from '../../isa/xstate-layout.ts'
+import { PHYSICAL_BASE } from '../../machine/memory-map.ts'
+import { type RestoreForm, type SaveForm, XRSTOR, XRSTORS, XSAVE, XSAVEC, XSAVEOPT, XSAVES } from '../../machine/xsave/forms.ts'
 import type { KernelProfile } from '../../profiles/kernel-profile.ts'
+import type { KernelHeap } from '../mm/heap.ts'
 
 /** PKRU that a new program starts with: every key but 0 denied access (LUX-02; init_pkru_value). */
 export const PKRU_DEFAULT = 0x55555554
@@ -96,7 +110,12 @@ export function userSize(layout: XstateLayout, profile: KernelProfile, features:
   return highest < 2 ? XSAVE_LEGACY_AND_HEADER : layout.offsets[highest] + layout.sizes[highest]
 }
 
-export function xstateConfig(model: CpuModel, profile: KernelProfile, heap: KernelHeap, options: XstateBootOptions = {}): XstateConfig {
+export function xstateConfig(
+  model: CpuModel,
+  profile: KernelProfile,
+  heap: KernelHeap,
+  options: XstateBootOptions = {},
+): XstateConfig {
   const questions = profile.fpu
   const layout = model.xstate
   const xsave = model.has('xsave') && (model.xcr0Supported & XFEATURE_MASK_FPSSE) === XFEATURE_MASK_FPSSE
@@ -116,7 +135,8 @@ export function xstateConfig(model: CpuModel, profile: KernelProfile, heap: Kern
   const ia32 = options.ia32Emulation ?? true
   const frame = ia32 ? 736 : 440
   const frameExtra = 4 + (ia32 ? 112 : 0)
-  const independent = xsaves && model.has('arch-lbr') ? questions.independentSupervisor & model.xssSupported & XFEATURE_MASK_LBR : 0
+  const independent =
+    xsaves && model.has('arch-lbr') ? questions.independentSupervisor & model.xssSupported & XFEATURE_MASK_LBR : 0
   const mxcsrMask = model.vendor === 'AuthenticAMD' ? 0x2ffff : 0xffff
   const initImage = makeInitImage(heap, sizeOf(kernelDefault), compacted ? kernelDefault : 0, compacted, mxcsrMask)
   return {

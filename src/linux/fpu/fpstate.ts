@@ -1,5 +1,5 @@
-import { PHYSICAL_BASE } from '../../machine/memory-map.ts'
 import { FCW_INIT, FXSAVE, MXCSR_INIT, XCOMP_BV_OFFSET, XSTATE_BV_OFFSET } from '../../isa/xfeatures.ts'
+import { PHYSICAL_BASE } from '../../machine/memory-map.ts'
 import type { KernelHeap } from '../mm/heap.ts'
 import type { XstateConfig } from './config.ts'
 

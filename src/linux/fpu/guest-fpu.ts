@@ -86,7 +86,8 @@ export function put(cpu: PinnedProcessor, handle: GuestFpu): void {
   const state = stateOf(handle)
   const { fpu } = cpu.current!
   const image = imageOf(handle)
-  if (!image.inUse || state.loadedBy !== fpu || fpu.taskFpstate === null) throw new Error('guest FPU put without being loaded (GFPU-16)')
+  if (!image.inUse || state.loadedBy !== fpu || fpu.taskFpstate === null)
+    throw new Error('guest FPU put without being loaded (GFPU-16)')
   saveCurrent(fpu, cpu)
   image.inUse = false
   state.loadedBy = null
@@ -118,7 +119,12 @@ export function enableFeatures(task: Task, handle: GuestFpu, cpuidFeatures: numb
   const record = groupPermission(task, true)
   const { guestPermission } = xstate.profile.permissions
   if (guestPermission === 'enforced' && (record.statePerm & wanted) !== wanted) {
-    return refuse(task, EPERM, 'GFPU-39', 'guest CPUID has a dynamic component without guest permission (ARCH_REQ_XCOMP_GUEST_PERM)')
+    return refuse(
+      task,
+      EPERM,
+      'GFPU-39',
+      'guest CPUID has a dynamic component without guest permission (ARCH_REQ_XCOMP_GUEST_PERM)',
+    )
   }
   if (guestPermission === 'ignored' && (xstate.userMax & wanted) !== wanted) {
     return refuse(task, EPERM, 'GFPU-42', 'guest CPUID has a component that this host lacks')
@@ -190,7 +196,10 @@ export function copyFromUabi(handle: GuestFpu, from: Uint8Array, at: number, sup
   }
   const foreign = view.getInt32(XSTATE_BV_OFFSET, true) & ~supported
   if (foreign !== 0 || hi !== 0) {
-    return refusedLoad('XSAVE-17', `XSTATE_BV has components this host's KVM does not support: 0x${((hi !== 0 ? hi : foreign) >>> 0).toString(16)}`)
+    return refusedLoad(
+      'XSAVE-17',
+      `XSTATE_BV has components this host's KVM does not support: 0x${((hi !== 0 ? hi : foreign) >>> 0).toString(16)}`,
+    )
   }
   const refusal = checkUabi(xstate, fpstate, from, at)
   if (refusal !== null) return refusedLoad(refusal.rule, refusal.because)
@@ -204,7 +213,8 @@ function loadLegacyOnly(kernel: Kernel, fpstate: FpState, from: Uint8Array, at: 
   if ((features & ~XFEATURE_MASK_FPSSE) !== 0 || view.getInt32(XSTATE_BV_OFFSET + 4, true) !== 0) {
     return refusedLoad('XSAVE-25', 'a host without XSAVE takes FP and SSE only')
   }
-  if ((view.getUint32(FXSAVE.MXCSR, true) & ~kernel.xstate.mxcsrMask) !== 0) return refusedLoad('XSAVE-25', 'MXCSR has reserved bits')
+  if ((view.getUint32(FXSAVE.MXCSR, true) & ~kernel.xstate.mxcsrMask) !== 0)
+    return refusedLoad('XSAVE-25', 'MXCSR has reserved bits')
   kernel.machine.mem.u8.set(from.subarray(at, at + 512), fpstate.image)
   return { status: 0, pkru: -1, rule: '', because: '' }
 }

@@ -16,5 +16,16 @@ export interface FxsaveFields {
 }
 
 export function newFxsaveFields(): FxsaveFields {
-  return { fcw: 0, fsw: 0, ftw: 0, fop: 0, fipLo: 0, fipHi: 0, fdpLo: 0, fdpHi: 0, st: new Uint8Array(128), xmm: new Uint8Array(256) }
+  return {
+    fcw: 0,
+    fsw: 0,
+    ftw: 0,
+    fop: 0,
+    fipLo: 0,
+    fipHi: 0,
+    fdpLo: 0,
+    fdpHi: 0,
+    st: new Uint8Array(128),
+    xmm: new Uint8Array(256),
+  }
 }

@@ -54,7 +54,8 @@ function requestPermission(task: Task, lo: number, hi: number, guest: boolean): 
   const record = groupPermission(task, guest)
   if ((record.statePerm & requested) === requested) return 0
   if (guest && permissions.guestPermission === 'ignored') return 0
-  if (guest && record.locked) return refuse(task, EBUSY, 'PERM-23', 'the process has created a vCPU: guest permissions are locked')
+  if (guest && record.locked)
+    return refuse(task, EBUSY, 'PERM-23', 'the process has created a vCPU: guest permissions are locked')
   return grant(task, xstate, record, requested, guest)
 }
 
@@ -70,7 +71,12 @@ function grant(task: Task, xstate: XstateConfig, record: PermissionRecord, reque
     for (const thread of task.group.tasks) {
       const { size } = thread.altStack
       if (size !== 0 && size < need) {
-        return refuse(task, ENOSPC, 'PERM-28', `thread ${thread.tid} has an alternate stack of ${size} bytes, a frame needs ${need}`)
+        return refuse(
+          task,
+          ENOSPC,
+          'PERM-28',
+          `thread ${thread.tid} has an alternate stack of ${size} bytes, a frame needs ${need}`,
+        )
       }
     }
   }
@@ -90,5 +96,10 @@ export function validateAltStackSize(task: Task, size: number): number {
   const limit = xstate.maxFrame - (xstate.userMaxSize + xstate.frameExtra) + record.userSize
   if (size > limit) return 0
   if (!strict && (record.statePerm & xstate.dynamic) === 0) return 0
-  return refuse(task, ENOMEM, 'PERM-29', `an alternate stack of ${size} bytes cannot hold a signal frame: more than ${limit} are needed`)
+  return refuse(
+    task,
+    ENOMEM,
+    'PERM-29',
+    `an alternate stack of ${size} bytes cannot hold a signal frame: more than ${limit} are needed`,
+  )
 }

@@ -38,7 +38,11 @@ function loadImage(fpu: FpuThread, cpu: HostCpu, image: number, mask: number): v
   if (vector === 7) {
     const xfdErr = cpu.processor.readXfdErr()
     cpu.processor.writeXfdErr(0)
-    throw new HostOops('unexpected #NM exception', 'GFPU-53', `XRSTORS in the host kernel, IA32_XFD_ERR = 0x${xfdErr.toString(16)}`)
+    throw new HostOops(
+      'unexpected #NM exception',
+      'GFPU-53',
+      `XRSTORS in the host kernel, IA32_XFD_ERR = 0x${xfdErr.toString(16)}`,
+    )
   }
   log.warn(`Bad FPU state detected at restore_fpregs_from_fpstate, reinitializing FPU registers.`)
   cpu.processor.xrstor(config.restoreForm, config.initImage, config.restoreMask)

@@ -1,6 +1,14 @@
 import {
-  FXSAVE, FXSAVE_SIZE, XFEATURE_MASK_FPSSE, XFEATURE_MASK_PKRU, XFEATURE_MASK_XTILE, XFEATURE_PKRU, XSAVE_HDR_OFFSET, XSAVE_HDR_SIZE,
-  XSAVE_LEGACY_AND_HEADER, XSTATE_BV_OFFSET,
+  FXSAVE,
+  FXSAVE_SIZE,
+  XFEATURE_MASK_FPSSE,
+  XFEATURE_MASK_PKRU,
+  XFEATURE_MASK_XTILE,
+  XFEATURE_PKRU,
+  XSAVE_HDR_OFFSET,
+  XSAVE_HDR_SIZE,
+  XSAVE_LEGACY_AND_HEADER,
+  XSTATE_BV_OFFSET,
 } from '../../isa/xfeatures.ts'
 import { XRSTOR, XSAVE } from '../../machine/xsave/forms.ts'
 import { withPreemptionDisabled } from '../preemption.ts'
@@ -155,4 +163,3 @@ function prepareFxOnly(task: Task): void {
   mem.u8.fill(0, header, header + XSAVE_HDR_SIZE)
   mem.view.setUint32(header, XFEATURE_MASK_FPSSE, true)
 }
-

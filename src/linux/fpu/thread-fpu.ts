@@ -49,8 +49,18 @@ export class FpuThread {
     const { config } = this
     this.fpstate = this.embedded
     this.fpstate.resetToDefault(config, config.initXfd)
-    this.perm = { statePerm: config.kernelDefault, locked: false, kernelSize: config.kernelDefaultSize, userSize: config.userDefaultSize }
-    this.guestPerm = { statePerm: config.guestDefault, locked: false, kernelSize: config.guestDefaultSize, userSize: config.userDefaultSize }
+    this.perm = {
+      statePerm: config.kernelDefault,
+      locked: false,
+      kernelSize: config.kernelDefaultSize,
+      userSize: config.userDefaultSize,
+    }
+    this.guestPerm = {
+      statePerm: config.guestDefault,
+      locked: false,
+      kernelSize: config.guestDefaultSize,
+      userSize: config.userDefaultSize,
+    }
   }
 
   /** The task dies with a vCPU's image active (an oops): the image stays marked in use for ever, the task's own comes back. */

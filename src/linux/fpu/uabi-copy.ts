@@ -1,9 +1,19 @@
-import type { MachineMemory } from '../../machine/machine-memory.ts'
 import {
-  FCW_INIT, FXSAVE, MXCSR_INIT, XCOMP_BV_OFFSET, XFEATURE_MASK_FP, XFEATURE_MASK_FPSSE, XFEATURE_MASK_PKRU, XFEATURE_MASK_SSE,
-  XFEATURE_MASK_YMM, XFEATURE_PKRU, XSAVE_LEGACY_AND_HEADER, XSTATE_BV_OFFSET,
+  FCW_INIT,
+  FXSAVE,
+  MXCSR_INIT,
+  XCOMP_BV_OFFSET,
+  XFEATURE_MASK_FP,
+  XFEATURE_MASK_FPSSE,
+  XFEATURE_MASK_PKRU,
+  XFEATURE_MASK_SSE,
+  XFEATURE_MASK_YMM,
+  XFEATURE_PKRU,
+  XSAVE_LEGACY_AND_HEADER,
+  XSTATE_BV_OFFSET,
 } from '../../isa/xfeatures.ts'
 import { compactedOffset } from '../../isa/xstate-layout.ts'
+import type { MachineMemory } from '../../machine/machine-memory.ts'
 import type { XstateConfig } from './config.ts'
 import type { FpState } from './fpstate.ts'
 
@@ -21,7 +31,14 @@ export function componentAt(config: XstateConfig, fpstate: FpState, component: n
  * @param pkru what the PKRU slot shows
  */
 export function copyToUabi(
-  config: XstateConfig, mem: MachineMemory, fpstate: FpState, into: Uint8Array, at: number, size: number, features: number, pkru: number,
+  config: XstateConfig,
+  mem: MachineMemory,
+  fpstate: FpState,
+  into: Uint8Array,
+  at: number,
+  size: number,
+  features: number,
+  pkru: number,
 ): void {
   const { u8 } = mem
   const image = fpstate.image
@@ -65,7 +82,10 @@ export function checkUabi(config: XstateConfig, fpstate: FpState, from: Uint8Arr
   const high = view.getInt32(XSTATE_BV_OFFSET + 4, true)
   const foreign = xstateBv & ~fpstate.userXfeatures
   if (foreign !== 0 || high !== 0) {
-    return { rule: 'XSAVE-18', because: `XSTATE_BV has components the buffer has no room for: 0x${((high !== 0 ? high : foreign) >>> 0).toString(16)}` }
+    return {
+      rule: 'XSAVE-18',
+      because: `XSTATE_BV has components the buffer has no room for: 0x${((high !== 0 ? high : foreign) >>> 0).toString(16)}`,
+    }
   }
   if (view.getInt32(XCOMP_BV_OFFSET, true) !== 0 || view.getInt32(XCOMP_BV_OFFSET + 4, true) !== 0) {
     return { rule: 'XSAVE-19', because: 'XCOMP_BV is not 0: the user format is the standard one' }
@@ -101,4 +121,3 @@ export function copyFromUabi(config: XstateConfig, mem: MachineMemory, fpstate: 
   if ((xstateBv & XFEATURE_MASK_PKRU) === 0) return -1
   return view.getUint32(config.layout.offsets[XFEATURE_PKRU], true)
 }
-

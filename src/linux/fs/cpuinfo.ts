@@ -1,4 +1,4 @@
-import { features, type FeatureName } from '../../isa/cpuid-features.ts'
+import { type FeatureName, features } from '../../isa/cpuid-features.ts'
 import type { Kernel } from '../kernel.ts'
 
 /** Flags whose /proc/cpuinfo name is not the feature's name with `_` for `-` (arch/x86/include/asm/cpufeatures.h). */

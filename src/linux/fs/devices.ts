@@ -89,7 +89,12 @@ class RandomDevice extends SimpleDevice {
 type SimpleConstructor = new (flags: number, name: string, node: () => Stat) => SimpleDevice
 
 function simpleNode(major: number, minor: number, Class: SimpleConstructor): DeviceNode {
-  const node: DeviceNode = new DeviceNode(major, minor, 0o666, (_task, flags, path) => new Class(flags, path, () => node.stat(null)))
+  const node: DeviceNode = new DeviceNode(
+    major,
+    minor,
+    0o666,
+    (_task, flags, path) => new Class(flags, path, () => node.stat(null)),
+  )
   return node
 }
 
@@ -105,4 +110,3 @@ export function memoryDevices(): [string, DeviceNode][] {
     ['tty', new DeviceNode(5, 0, 0o666, () => -ENXIO)],
   ]
 }
-

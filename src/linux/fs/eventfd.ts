@@ -2,7 +2,7 @@ import { EAGAIN, EFAULT, EINVAL, ERESTARTSYS } from '../errno.ts'
 import { O_NONBLOCK, O_RDWR, OpenFile, POLLERR, POLLIN, POLLOUT } from '../file.ts'
 import type { MaybePreemptible, Preemptible } from '../preemption.ts'
 import type { Task } from '../task.ts'
-import { WaitQueue, waitUntil, WOKEN } from '../wait-queue.ts'
+import { WaitQueue, WOKEN, waitUntil } from '../wait-queue.ts'
 
 export const EFD_SEMAPHORE = 1
 const MAX = 0xffff_ffff_ffff_fffen

@@ -207,4 +207,3 @@ class HostFile extends OpenFile implements PageSource {
     this.handle.close()
   }
 }
-

@@ -1,8 +1,10 @@
-import { EAGAIN, EBADF, EFAULT, ENOTTY, ERESTARTSYS } from '../errno.ts'
-import { O_NONBLOCK, OpenFile, POLLHUP, POLLIN, POLLOUT, S_IFCHR, S_IFIFO, type Stat, plainStat } from '../file.ts'
+import { EAGAIN, EBADF, EFAULT, ENOTTY, EPIPE, ERESTARTSYS } from '../errno.ts'
+import { O_NONBLOCK, OpenFile, POLLERR, POLLHUP, POLLIN, POLLOUT, plainStat, S_IFCHR, S_IFIFO, type Stat } from '../file.ts'
 import type { MaybePreemptible, Preemptible } from '../preemption.ts'
+import { sendSignal } from '../signal/send.ts'
+import { SI_KERNEL, SIGPIPE } from '../signal/signals.ts'
 import type { Task } from '../task.ts'
-import { WaitQueue, waitUntil, WOKEN } from '../wait-queue.ts'
+import { WaitQueue, WOKEN, waitUntil } from '../wait-queue.ts'
 
 const TCGETS = 0x5401
 const TIOCGWINSZ = 0x5413
@@ -10,7 +12,10 @@ const FIONREAD = 0x541b
 
 /** Where a program's output goes: the person or the host outside. */
 export interface OutputSink {
+  /** Takes all of it. The bytes may be reused afterwards. */
   write(bytes: Uint8Array): void
+  /** The errno with which writing fails by now (EPIPE, ENOSPC, ...), 0 while it works. Absent: it always works. */
+  readonly failure?: number
   /** The far end is a terminal. */
   readonly terminal?: boolean
 }
@@ -21,8 +26,6 @@ export class InputSource {
   private ended = false
   readonly terminal: boolean
   readonly changed = new WaitQueue()
-  /** Tasks that wait for outside input now. */
-  waiting = 0
 
   constructor(terminal = false) {
     this.terminal = terminal
@@ -35,6 +38,10 @@ export class InputSource {
   end(): void {
     this.ended = true
     this.changed.wakeAll()
+  }
+  /** Somebody waits for input from outside: reads, polls or watches it. */
+  get awaited(): boolean {
+    return !this.changed.idle
   }
   get available(): number {
     return this.chunks.reduce((sum, chunk) => sum + chunk.length, 0)
@@ -75,7 +82,7 @@ export class HostStream extends OpenFile {
     return this.input?.changed ?? null
   }
   override poll(): number {
-    if (this.input === null) return POLLOUT
+    if (this.input === null) return POLLOUT | (this.output?.failure === EPIPE ? POLLERR : 0)
     return (this.input.available > 0 || this.input.atEnd ? POLLIN : 0) | (this.input.atEnd ? POLLHUP : 0)
   }
   override read(task: Task, user: number, length: number): MaybePreemptible<number> {
@@ -85,9 +92,7 @@ export class HostStream extends OpenFile {
     return this.waitAndRead(task, this.input, user, length)
   }
   private *waitAndRead(task: Task, input: InputSource, user: number, length: number): Preemptible<number> {
-    input.waiting++
     const result = yield* waitUntil(task, input.changed, () => input.available > 0 || input.atEnd)
-    input.waiting--
     return result === WOKEN ? this.take(task, user, length) : -ERESTARTSYS
   }
   private take(task: Task, user: number, length: number): number {
@@ -101,13 +106,16 @@ export class HostStream extends OpenFile {
     const copied = task.mm.copyFromUserPartly(bytes, 0, user, bytes.length)
     if (copied === 0 && length > 0) return -EFAULT
     this.output.write(bytes.subarray(0, copied))
-    return copied
+    const failure = this.output.failure ?? 0
+    if (failure === EPIPE) sendSignal(task, { signal: SIGPIPE, code: SI_KERNEL })
+    return failure === 0 ? copied : -failure
   }
   override ioctl(task: Task, request: number, argument: number): number {
     if (request === FIONREAD && this.input !== null) return task.mm.putUser32(argument, this.input.available) ? 0 : -EFAULT
     if (!this.terminal) return -ENOTTY
     if (request === TCGETS) return this.getTermios(task, argument)
-    if (request === TIOCGWINSZ) return task.mm.putUser32(argument, (80 << 16) | 24) && task.mm.putUser32(argument + 4, 0) ? 0 : -EFAULT
+    if (request === TIOCGWINSZ)
+      return task.mm.putUser32(argument, (80 << 16) | 24) && task.mm.putUser32(argument + 4, 0) ? 0 : -EFAULT
     return -ENOTTY
   }
   /** struct ktermios of a terminal in its usual state (include/asm-generic/termbits.h, 36 bytes). */

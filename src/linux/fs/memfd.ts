@@ -1,4 +1,4 @@
-import { O_RDWR, S_IFREG, plainStat, type Stat } from '../file.ts'
+import { O_RDWR, plainStat, S_IFREG, type Stat } from '../file.ts'
 import type { Kernel } from '../kernel.ts'
 import { F_SEAL_SEAL, MemoryFile, type MemoryInode } from './memory-file.ts'
 import { SharedMemory } from './shmem.ts'

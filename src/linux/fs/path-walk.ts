@@ -48,7 +48,14 @@ export function walkPath(task: Task, dirfd: number, path: string, follow: boolea
   return walkFrom(task, steps, path, follow, flags, { left: MAX_LINKS })
 }
 
-function walkFrom(task: Task, steps: Step[], path: string, follow: boolean, flags: number, links: { left: number }): Found | number {
+function walkFrom(
+  task: Task,
+  steps: Step[],
+  path: string,
+  follow: boolean,
+  flags: number,
+  links: { left: number },
+): Found | number {
   const { root, mounts } = task.kernel
   const parts = path.split('/').filter((part) => part !== '' && part !== '.')
   const wantsDirectory = path.endsWith('/') || path.endsWith('/.')
@@ -95,7 +102,14 @@ function walkFrom(task: Task, steps: Step[], path: string, follow: boolean, flag
   return { node: directory, file: null, parent, name, path: pathOf(steps), steps: above, wantsDirectory: true }
 }
 
-function place(node: Node | null, file: OpenFile | null, parent: Directory, name: string, steps: Step[], wantsDirectory: boolean): Found {
+function place(
+  node: Node | null,
+  file: OpenFile | null,
+  parent: Directory,
+  name: string,
+  steps: Step[],
+  wantsDirectory: boolean,
+): Found {
   return { node, file, parent, name, path: pathOf([...steps, { name, directory: parent }]), steps, wantsDirectory }
 }
 

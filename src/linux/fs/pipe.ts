@@ -1,11 +1,23 @@
 import { EAGAIN, EBADF, EFAULT, EPIPE, ERESTARTSYS } from '../errno.ts'
-import { O_NONBLOCK, O_RDONLY, O_WRONLY, OpenFile, POLLERR, POLLHUP, POLLIN, POLLOUT, plainStat, S_IFIFO, type Stat } from '../file.ts'
+import {
+  O_NONBLOCK,
+  O_RDONLY,
+  O_WRONLY,
+  OpenFile,
+  POLLERR,
+  POLLHUP,
+  POLLIN,
+  POLLOUT,
+  plainStat,
+  S_IFIFO,
+  type Stat,
+} from '../file.ts'
 import type { Kernel } from '../kernel.ts'
 import type { MaybePreemptible, Preemptible } from '../preemption.ts'
 import { sendSignal } from '../signal/send.ts'
 import { SI_KERNEL, SIGPIPE } from '../signal/signals.ts'
 import type { Task } from '../task.ts'
-import { WaitQueue, waitUntil, WOKEN } from '../wait-queue.ts'
+import { WaitQueue, WOKEN, waitUntil } from '../wait-queue.ts'
 
 const CAPACITY = 65536
 /** Writes up to this size are all or nothing (PIPE_BUF). */

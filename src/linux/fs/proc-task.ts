@@ -3,7 +3,7 @@ import { O_ACCMODE, O_RDONLY, OpenFile, plainStat, S_IFLNK, S_IFREG, type Stat }
 import type { Kernel } from '../kernel.ts'
 import { PROT_EXEC, PROT_READ, PROT_WRITE } from '../mm/vma.ts'
 import type { Task } from '../task.ts'
-import { Directory, FixedDirectory, MagicLink, Node, Symlink } from './node.ts'
+import { Directory, FixedDirectory, MagicLink, Node, type Symlink } from './node.ts'
 import { walkPath } from './path-walk.ts'
 import { fromLatin1, TextNode } from './text-file.ts'
 
@@ -22,9 +22,27 @@ export function taskDirectory(kernel: Kernel, task: Task, withTasks: boolean): D
   add('environ', () => memoryText(task, task.mm.envStart, task.mm.envEnd))
   add('limits', () => limitsText(task))
   add('mounts', () => 'tmpfs / tmpfs rw 0 0\nproc /proc proc rw 0 0\nsysfs /sys sysfs rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n')
-  directory.add('exe', new MagicLink(() => task.group.exePath, (opener) => followPath(opener, task.group.exePath)))
-  directory.add('cwd', new MagicLink(() => task.fs.path, (opener) => followPath(opener, task.fs.path)))
-  directory.add('root', new MagicLink(() => '/', () => kernel.root))
+  directory.add(
+    'exe',
+    new MagicLink(
+      () => task.group.exePath,
+      (opener) => followPath(opener, task.group.exePath),
+    ),
+  )
+  directory.add(
+    'cwd',
+    new MagicLink(
+      () => task.fs.path,
+      (opener) => followPath(opener, task.fs.path),
+    ),
+  )
+  directory.add(
+    'root',
+    new MagicLink(
+      () => '/',
+      () => kernel.root,
+    ),
+  )
   directory.add('fd', new DescriptorDirectory(task))
   directory.add('mem', new MemoryNode(task))
   directory.add('pagemap', new PagemapNode(task))
@@ -93,7 +111,10 @@ function mapsText(kernel: Kernel, task: Task): string {
     const hex = (value: number) => value.toString(16).padStart(8, '0')
     const rights = `${vma.prot & PROT_READ ? 'r' : '-'}${vma.prot & PROT_WRITE ? 'w' : '-'}${vma.prot & PROT_EXEC ? 'x' : '-'}${vma.shared ? 's' : 'p'}`
     const stat = vma.file?.stat()
-    const device = stat === undefined ? '00:00' : `${(stat.dev >> 8).toString(16).padStart(2, '0')}:${(stat.dev & 0xff).toString(16).padStart(2, '0')}`
+    const device =
+      stat === undefined
+        ? '00:00'
+        : `${(stat.dev >> 8).toString(16).padStart(2, '0')}:${(stat.dev & 0xff).toString(16).padStart(2, '0')}`
     const inode = stat === undefined ? 0 : kernel.inodeNumber(stat.identity)
     const line = `${hex(vma.start)}-${hex(vma.end)} ${rights} ${hex(vma.sourcePage * 4096)} ${device} ${inode} `
     text += `${vma.name === '' ? line : line.padEnd(73) + vma.name}\n`
@@ -101,7 +122,13 @@ function mapsText(kernel: Kernel, task: Task): string {
   return text
 }
 
-const STATE_LETTERS: Readonly<Record<Task['state'], string>> = { runnable: 'R', sleeping: 'S', stopped: 'T', traced: 't', dead: 'Z' }
+const STATE_LETTERS: Readonly<Record<Task['state'], string>> = {
+  runnable: 'R',
+  sleeping: 'S',
+  stopped: 'T',
+  traced: 't',
+  dead: 'Z',
+}
 
 /** proc(5) /proc/pid/stat: 52 fields. */
 function statText(task: Task): string {
@@ -132,7 +159,8 @@ function statText(task: Task): string {
 
 function statusText(task: Task): string {
   const { group } = task
-  const hex = (set: { lo: number; hi: number }) => (set.hi >>> 0).toString(16).padStart(8, '0') + (set.lo >>> 0).toString(16).padStart(8, '0')
+  const hex = (set: { lo: number; hi: number }) =>
+    (set.hi >>> 0).toString(16).padStart(8, '0') + (set.lo >>> 0).toString(16).padStart(8, '0')
   const { uid, gid } = task.kernel
   const states = { R: 'running', S: 'sleeping', T: 'stopped', t: 'tracing stop', Z: 'zombie' } as const
   const letter = STATE_LETTERS[task.state] as keyof typeof states
@@ -175,7 +203,9 @@ function limitsText(task: Task): string {
     ['Max address space', 9, 'bytes'],
   ]
   const head = `${'Limit'.padEnd(26)}${'Soft Limit'.padEnd(21)}${'Hard Limit'.padEnd(21)}Units     \n`
-  return head + rows.map(([name, nr, unit]) => `${name.padEnd(26)}${show(soft[nr])}${show(hard[nr])}${unit.padEnd(10)}\n`).join('')
+  return (
+    head + rows.map(([name, nr, unit]) => `${name.padEnd(26)}${show(soft[nr])}${show(hard[nr])}${unit.padEnd(10)}\n`).join('')
+  )
 }
 
 /** /proc/PID/mem: reads and writes that bypass protections. */

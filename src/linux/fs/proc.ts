@@ -1,7 +1,7 @@
 import type { Kernel } from '../kernel.ts'
 import type { Task } from '../task.ts'
 import { cpuinfo } from './cpuinfo.ts'
-import { Directory, FixedDirectory, type Node, Symlink } from './node.ts'
+import { type Directory, FixedDirectory, type Node, Symlink } from './node.ts'
 import { taskDirectory } from './proc-task.ts'
 import { type TextFile, TextNode } from './text-file.ts'
 
@@ -99,4 +99,3 @@ function stat(kernel: Kernel): string {
   const running = [...kernel.tasks.values()].filter((task) => task.state === 'runnable').length
   return `cpu  ${ticks * kernel.cpus.length} 0 0 0 0 0 0 0 0 0\n${cpus}ctxt ${kernel.scheduler.contextSwitches}\nbtime ${boot}\nprocesses ${kernel.tasks.size}\nprocs_running ${running}\nprocs_blocked 0\n`
 }
-

@@ -1,9 +1,9 @@
 import type { MachineMemory } from '../../machine/machine-memory.ts'
 import { PHYSICAL_BASE } from '../../machine/memory-map.ts'
 import { EFAULT } from '../errno.ts'
+import type { Kernel } from '../kernel.ts'
 import type { Mm } from '../mm/mm.ts'
 import { BEYOND_END, type MappedRange, NO_MEMORY, type PageSource } from '../mm/page-source.ts'
-import type { Kernel } from '../kernel.ts'
 
 /** Memory that files and mappings share: tmpfs files, memfds, shared anonymous mappings. Holes read as zeroes. */
 export class SharedMemory implements PageSource {
@@ -98,7 +98,8 @@ export class SharedMemory implements PageSource {
 
   /** Allocates the pages of a range now. False when memory is exhausted. */
   preallocate(offset: number, length: number): boolean {
-    for (let index = Math.floor(offset / 4096); index * 4096 < offset + length; index++) if (this.ensure(index) === NO_MEMORY) return false
+    for (let index = Math.floor(offset / 4096); index * 4096 < offset + length; index++)
+      if (this.ensure(index) === NO_MEMORY) return false
     return true
   }
 
@@ -126,7 +127,11 @@ export class SharedMemory implements PageSource {
       const chunk = Math.min(4096 - (from % 4096), count - done)
       const hpa = this.pages.get(Math.floor(from / 4096))
       if (hpa === undefined) into.fill(0, at + done, at + done + chunk)
-      else into.set(this.mem.u8.subarray(PHYSICAL_BASE + hpa + (from % 4096), PHYSICAL_BASE + hpa + (from % 4096) + chunk), at + done)
+      else
+        into.set(
+          this.mem.u8.subarray(PHYSICAL_BASE + hpa + (from % 4096), PHYSICAL_BASE + hpa + (from % 4096) + chunk),
+          at + done,
+        )
       done += chunk
     }
     return count

@@ -1,4 +1,4 @@
-import { EACCES, EINVAL, EFAULT } from '../errno.ts'
+import { EACCES, EFAULT, EINVAL } from '../errno.ts'
 import { O_ACCMODE, O_RDONLY, OpenFile, S_IFREG, type Stat } from '../file.ts'
 import type { Task } from '../task.ts'
 import { Node } from './node.ts'

@@ -1,5 +1,5 @@
 import { PHYSICAL_BASE } from '../../machine/memory-map.ts'
-import { STACK_GUARD_GAP, TASK_SIZE_MAX, pageAlignDown } from './layout.ts'
+import { pageAlignDown, STACK_GUARD_GAP, TASK_SIZE_MAX } from './layout.ts'
 import type { Mm } from './mm.ts'
 import { BEYOND_END } from './page-source.ts'
 import { PTE_ACCESSED, PTE_DIRTY, PTE_HI_NX, PTE_HI_PKEY_SHIFT, PTE_PRESENT, PTE_USER, PTE_WRITE } from './page-table.ts'

@@ -1,5 +1,5 @@
 import type { MachineMemory } from '../../machine/machine-memory.ts'
-import { type PageAllocator, PAGE_SIZE } from './page-allocator.ts'
+import { PAGE_SIZE, type PageAllocator } from './page-allocator.ts'
 
 /** Kernel memory for buffers that hardware touches (extended state): physically contiguous, zeroed, page aligned. */
 export class KernelHeap {

@@ -26,7 +26,15 @@ export const MAP_FIXED_NOREPLACE = 0x100000
 const MAX_MAPPINGS = 65530
 
 /** mmap(2). An address, or -errno. */
-export function mmap(task: Task, address: number, length: number, prot: number, flags: number, file: OpenFile | null, offset: number): number {
+export function mmap(
+  task: Task,
+  address: number,
+  length: number,
+  prot: number,
+  flags: number,
+  file: OpenFile | null,
+  offset: number,
+): number {
   const { mm } = task
   if (length === 0) return -EINVAL
   if (length < 0 || length > TASK_SIZE_MAX) return -ENOMEM
@@ -45,8 +53,14 @@ export function mmap(task: Task, address: number, length: number, prot: number, 
   const start = placeMapping(mm, address, size, flags)
   if (start < 0) return start
   const init: VmaInit = {
-    start, end: start + size, prot: prot & 7, shared, growsDown: (flags & MAP_GROWSDOWN) !== 0, file: anonymous ? null : file,
-    sourcePage: anonymous ? 0 : offset / 4096, name: anonymous ? (shared ? '/dev/zero (deleted)' : '') : file!.name,
+    start,
+    end: start + size,
+    prot: prot & 7,
+    shared,
+    growsDown: (flags & MAP_GROWSDOWN) !== 0,
+    file: anonymous ? null : file,
+    sourcePage: anonymous ? 0 : offset / 4096,
+    name: anonymous ? (shared ? '/dev/zero (deleted)' : '') : file!.name,
   }
   const result = addMapping(task, init)
   if (result < 0) return result
@@ -204,7 +218,14 @@ const MREMAP_FIXED = 2
 const MREMAP_DONTUNMAP = 4
 
 /** mremap(2). */
-export function mremap(task: Task, oldAddress: number, oldLength: number, newLength: number, flags: number, newAddress: number): number {
+export function mremap(
+  task: Task,
+  oldAddress: number,
+  oldLength: number,
+  newLength: number,
+  flags: number,
+  newAddress: number,
+): number {
   const { mm } = task
   if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) !== 0) return -EINVAL
   if ((flags & MREMAP_FIXED) !== 0 && (flags & MREMAP_MAYMOVE) === 0) return -EINVAL
@@ -227,7 +248,11 @@ export function mremap(task: Task, oldAddress: number, oldLength: number, newLen
     if (newSize < oldSize) unmapRange(mm, oldAddress + newSize, oldAddress + oldSize)
     return oldAddress
   }
-  if (oldAddress + oldSize === vma.end && !mm.vmas.overlaps(vma.end, oldAddress + newSize) && oldAddress + newSize <= TASK_SIZE_MAX) {
+  if (
+    oldAddress + oldSize === vma.end &&
+    !mm.vmas.overlaps(vma.end, oldAddress + newSize) &&
+    oldAddress + newSize <= TASK_SIZE_MAX
+  ) {
     vma.end = oldAddress + newSize
     mm.vmas.merge(vma.start, vma.end)
     return oldAddress
@@ -317,4 +342,3 @@ function removePages(mappings: Vma[], start: number, end: number): number {
   }
   return 0
 }
-

@@ -75,7 +75,14 @@ export class PageTable {
     this.visitTable(this.root, 3, 0, start, end, visit)
   }
 
-  private visitTable(table: number, level: number, base: number, start: number, end: number, visit: (w: number, a: number) => void): void {
+  private visitTable(
+    table: number,
+    level: number,
+    base: number,
+    start: number,
+    end: number,
+    visit: (w: number, a: number) => void,
+  ): void {
     const span = SPAN[level]
     const { i32 } = this.mem
     const first = Math.max(0, Math.floor((start - base) / span))

@@ -2,7 +2,7 @@ import type { MachineMemory } from '../../machine/machine-memory.ts'
 import { PHYSICAL_BASE } from '../../machine/memory-map.ts'
 import type { HostMachine } from '../hardware.ts'
 import { TASK_SIZE_MAX } from './layout.ts'
-import { PTE_DIRTY, PTE_PRESENT, PTE_USER, PTE_WRITE, type PageTable } from './page-table.ts'
+import { type PageTable, PTE_DIRTY, PTE_PRESENT, PTE_USER, PTE_WRITE } from './page-table.ts'
 
 /** Kernel accesses to user memory: they obey the mapping's rights, and fault pages in. `false` or -1 means EFAULT. */
 export abstract class UserMemory {
@@ -31,7 +31,7 @@ export abstract class UserMemory {
         const entry = this.mem.i32[word]
         if ((entry & wanted) === wanted) {
           if (write) this.mem.i32[word] = entry | PTE_DIRTY
-          return PHYSICAL_BASE + ((entry & ~0xfff) >>> 0) + (address >>> 0 & 0xfff)
+          return PHYSICAL_BASE + ((entry & ~0xfff) >>> 0) + ((address >>> 0) & 0xfff)
         }
       }
       if (this.fault(address, write, false) !== 0) return -1

@@ -87,7 +87,8 @@ export class VmaList {
       const vma = this.all[i]
       const guard = vma.growsDown ? STACK_GUARD_GAP : 0
       if (vma.start - guard >= high) continue
-      if (vma.end <= high && high - vma.end >= length) return Math.max(high - length, bottom) === high - length ? high - length : -1
+      if (vma.end <= high && high - vma.end >= length)
+        return Math.max(high - length, bottom) === high - length ? high - length : -1
       high = Math.min(high, vma.start - guard)
       if (high - length < bottom) return -1
     }

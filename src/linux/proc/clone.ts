@@ -63,7 +63,15 @@ export function fork(task: Task): MaybePreemptible<number> {
 }
 
 export function vfork(task: Task): MaybePreemptible<number> {
-  return create(task, { flags: CLONE_VFORK | CLONE_VM, clearHandlers: false, exitSignal: 17, stack: 0, parentTid: 0, childTid: 0, tls: 0 })
+  return create(task, {
+    flags: CLONE_VFORK | CLONE_VM,
+    clearHandlers: false,
+    exitSignal: 17,
+    stack: 0,
+    parentTid: 0,
+    childTid: 0,
+    tls: 0,
+  })
 }
 
 /** clone3(struct clone_args *, size). */
@@ -79,7 +87,7 @@ export function clone3(task: Task, a: SyscallArguments): MaybePreemptible<number
   const field = (index: number) => view.getUint32(index * 8 + 4, true) * 4294967296 + view.getUint32(index * 8, true)
   const flags = field(0)
   const [exitSignal, stack, stackSize] = [field(4), field(5), field(6)]
-  if (flags >= 0x400000000 || exitSignal > 64 || (flags % 4294967296 & 0xff) !== 0) return -EINVAL
+  if (flags >= 0x400000000 || exitSignal > 64 || ((flags % 4294967296) & 0xff) !== 0) return -EINVAL
   if (field(9) !== 0) return -EINVAL // set_tid needs privilege in the pid namespace
   if ((stack === 0) !== (stackSize === 0)) return -EINVAL
   const clearHandlers = flags >= CLONE_CLEAR_SIGHAND && Math.floor(flags / CLONE_CLEAR_SIGHAND) % 2 === 1
@@ -87,11 +95,17 @@ export function clone3(task: Task, a: SyscallArguments): MaybePreemptible<number
     task.kernel.syscalls.note('clone3 CLONE_INTO_CGROUP')
     return -EINVAL
   }
-  const low = flags % 4294967296 | 0
+  const low = (flags % 4294967296) | 0
   if ((low & (CLONE_THREAD | CLONE_PARENT)) !== 0 && exitSignal !== 0) return -EINVAL
   if (clearHandlers && (low & CLONE_SIGHAND) !== 0) return -EINVAL
   return create(task, {
-    flags: low, clearHandlers, exitSignal, stack: stack + stackSize, parentTid: field(3), childTid: field(2), tls: field(7),
+    flags: low,
+    clearHandlers,
+    exitSignal,
+    stack: stack + stackSize,
+    parentTid: field(3),
+    childTid: field(2),
+    tls: field(7),
   })
 }
 
@@ -204,6 +218,7 @@ function copyRegisters(parent: Task, child: Task, request: CloneRequest): void {
   mem.u8.copyWithin(child.context.base, parent.context.base, parent.context.base + CONTEXT_STRIDE)
   child.context.set(REG.RAX, 0, 0)
   if (request.stack !== 0) child.context.set(REG.RSP, request.stack | 0, Math.floor(request.stack / 4294967296) | 0)
-  if ((request.flags & CLONE_SETTLS) !== 0) child.context.setSegmentBase(4, request.tls | 0, Math.floor(request.tls / 4294967296) | 0)
+  if ((request.flags & CLONE_SETTLS) !== 0)
+    child.context.setSegmentBase(4, request.tls | 0, Math.floor(request.tls / 4294967296) | 0)
   child.context.setCtl(CTL.CR3, child.mm.table.root, 0)
 }

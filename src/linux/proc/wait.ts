@@ -1,11 +1,11 @@
 import { ECHILD, EFAULT, EINVAL, ERESTARTSYS } from '../errno.ts'
 import type { MaybePreemptible, Preemptible } from '../preemption.ts'
+import { collectTracee } from '../ptrace/link.ts'
 import type { SyscallArguments } from '../syscalls/arguments.ts'
 import type { Task } from '../task.ts'
 import type { ThreadGroup, WaitStatus } from '../thread-group.ts'
-import { waitUntil, WOKEN } from '../wait-queue.ts'
+import { WOKEN, waitUntil } from '../wait-queue.ts'
 import { release } from './exit.ts'
-import { collectTracee } from '../ptrace/link.ts'
 
 export const WNOHANG = 1
 export const WUNTRACED = 2
@@ -39,7 +39,13 @@ export function wait4(task: Task, a: SyscallArguments): MaybePreemptible<number>
   if ((options & ~(WNOHANG | WUNTRACED | WCONTINUED | WNOTHREAD | WALL | WCLONE)) !== 0) return -EINVAL
   const group = task.group
   const matches =
-    pid > 0 ? (p: number) => p === pid : pid === -1 ? () => true : pid === 0 ? (_p: number, g: number) => g === group.pgid : (_p: number, g: number) => g === -pid
+    pid > 0
+      ? (p: number) => p === pid
+      : pid === -1
+        ? () => true
+        : pid === 0
+          ? (_p: number, g: number) => g === group.pgid
+          : (_p: number, g: number) => g === -pid
   const wanted = { matches, options: options | WEXITED }
   return run(task, wanted, (event) => {
     if (event === null) return 0
@@ -60,7 +66,8 @@ export function waitid(task: Task, a: SyscallArguments): MaybePreemptible<number
   if ((options & ~(WNOHANG | WUNTRACED | WEXITED | WCONTINUED | WNOWAIT | WNOTHREAD | WALL | WCLONE)) !== 0) return -EINVAL
   if ((options & (WUNTRACED | WEXITED | WCONTINUED)) === 0) return -EINVAL
   if (type !== P_ALL && type !== P_PID && type !== P_PGID) return -EINVAL
-  const matches = (p: number, g: number) => type === P_ALL || (type === P_PID ? p === id : g === (id === 0 ? task.group.pgid : id))
+  const matches = (p: number, g: number) =>
+    type === P_ALL || (type === P_PID ? p === id : g === (id === 0 ? task.group.pgid : id))
   return run(task, { matches, options }, (event) => {
     if (user === 0) return 0
     const bytes = new Uint8Array(128)

@@ -38,7 +38,14 @@ export function getRegset(task: Task, target: Task, type: number, base: number, 
   return lengthAt === null || task.mm.putUserLong(lengthAt, count) ? 0 : -EFAULT
 }
 
-export function setRegset(task: Task, target: Task, type: number, base: number, length: number, lengthAt: number | null = null): number {
+export function setRegset(
+  task: Task,
+  target: Task,
+  type: number,
+  base: number,
+  length: number,
+  lengthAt: number | null = null,
+): number {
   const size = sizeOf(target, type)
   if (size < 0) return size
   if (length % 8 !== 0) return -EINVAL
@@ -48,8 +55,11 @@ export function setRegset(task: Task, target: Task, type: number, base: number, 
   if (type === NT_PRFPREG && count !== size) return -EINVAL
   if (!task.mm.copyFromUser(bytes, 0, base, count)) return -EFAULT
   const result =
-    type === NT_PRSTATUS ? writeUserRegs(target, bytes, count) : type === NT_PRFPREG ? setFxregs(target, bytes) : setXstate(task, target, bytes)
+    type === NT_PRSTATUS
+      ? writeUserRegs(target, bytes, count)
+      : type === NT_PRFPREG
+        ? setFxregs(target, bytes)
+        : setXstate(task, target, bytes)
   if (result < 0) return result
   return lengthAt === null || task.mm.putUserLong(lengthAt, count) ? 0 : -EFAULT
 }
-

@@ -1,13 +1,13 @@
 import { EFAULT, EINVAL, EIO, EPERM, ESRCH } from '../errno.ts'
 import { killTask, resume, sendSignal } from '../signal/send.ts'
 import { writeSiginfo } from '../signal/siginfo.ts'
-import { NSIG, SIGSTOP, SI_USER } from '../signal/signals.ts'
+import { NSIG, SI_USER, SIGSTOP } from '../signal/signals.ts'
 import type { SyscallArguments } from '../syscalls/arguments.ts'
 import type { Task } from '../task.ts'
-import { attach, detach, PtraceLink } from './link.ts'
+import { archPrctlOn } from './arch-prctl.ts'
+import { attach, detach, type PtraceLink } from './link.ts'
 import { getRegset, setRegset } from './regsets.ts'
 import { peekUser, pokeUser, readUserRegs, USER_REGS_SIZE, writeUserRegs } from './user-regs.ts'
-import { archPrctlOn } from './arch-prctl.ts'
 
 /** ptrace(2) requests: LUX-54..56. */
 

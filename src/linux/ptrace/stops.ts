@@ -1,6 +1,6 @@
 import { type Preemptible, SLEEP } from '../preemption.ts'
 import { forceFault, sendGroupSignal } from '../signal/send.ts'
-import { CLD_TRAPPED, type SignalInfo, SI_USER, SIGCHLD, SIGKILL, SIGTRAP, TRAP_TRACE } from '../signal/signals.ts'
+import { CLD_TRAPPED, SI_USER, SIGCHLD, SIGKILL, SIGTRAP, type SignalInfo, TRAP_TRACE } from '../signal/signals.ts'
 import type { Task } from '../task.ts'
 import { PTRACE_O_TRACESYSGOOD, type PtraceLink, TRACER_GONE } from './link.ts'
 
@@ -13,7 +13,13 @@ function* stop(task: Task, link: PtraceLink, status: number): Preemptible<void> 
   const { tracer } = link
   const wanted = tracer.actions.get(SIGCHLD)
   if (wanted.handler > 1) {
-    sendGroupSignal(tracer.group, { signal: SIGCHLD, code: CLD_TRAPPED, pid: task.tid, uid: task.kernel.uid, status: status & 0x7f })
+    sendGroupSignal(tracer.group, {
+      signal: SIGCHLD,
+      code: CLD_TRAPPED,
+      pid: task.tid,
+      uid: task.kernel.uid,
+      status: status & 0x7f,
+    })
   }
   tracer.group.childEvents.wakeAll()
   while ((task.state as string) === 'traced') yield SLEEP

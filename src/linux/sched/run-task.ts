@@ -1,10 +1,8 @@
-import {
-  HOST_EXIT_BUDGET, HOST_EXIT_EXCEPTION, HOST_EXIT_SOFTWARE_INTERRUPT, HOST_EXIT_SYSCALL,
-} from '../../machine/exits.ts'
+import { HOST_EXIT_BUDGET, HOST_EXIT_EXCEPTION, HOST_EXIT_SOFTWARE_INTERRUPT, HOST_EXIT_SYSCALL } from '../../machine/exits.ts'
 import { handleException } from '../entry/exceptions.ts'
 import { exitWork, hasExitWork } from '../entry/exit-work.ts'
-import { enterSyscall, enterSyscall32, finishSyscall } from '../entry/syscall-entry.ts'
 import { oopsInTask } from '../entry/oops.ts'
+import { enterSyscall, enterSyscall32, finishSyscall } from '../entry/syscall-entry.ts'
 import { loadForUser } from '../fpu/registers.ts'
 import { HostOops } from '../oops.ts'
 import { PREEMPTION_POINT } from '../preemption.ts'

@@ -1,5 +1,5 @@
-import type { Kernel } from '../kernel.ts'
 import { releaseForIdle, switchIn, switchOut } from '../fpu/switch.ts'
+import type { Kernel } from '../kernel.ts'
 import type { HostCpu } from '../processor.ts'
 import type { Task } from '../task.ts'
 import { runTask } from './run-task.ts'
@@ -28,9 +28,11 @@ export class Scheduler {
   private readonly kernel: Kernel
   /** Processor whose turn is next. */
   private nextCpu = 0
+  /** Processor whose quantum a slice of the run has cut short: it goes on there, so that slices are no part of the history. */
+  private unfinished: HostCpu | null = null
   contextSwitches = 0
-  /** Tasks that wait for the world outside (terminal input). */
-  outsideWaits: () => number = () => 0
+  /** Whether a task waits for the world outside (terminal input). */
+  outsideWaits: () => boolean = () => false
 
   constructor(kernel: Kernel) {
     this.kernel = kernel
@@ -75,20 +77,20 @@ export class Scheduler {
     }
   }
 
-  runSlice(maxInstructions: number): RunState {
+  runSlice(maxInstructions: number, enough: () => boolean = () => false): RunState {
     const { kernel } = this
     const { clock } = kernel
     clock.allowance = maxInstructions
     for (;;) {
       if (kernel.init?.zombie) return { state: 'exited', status: kernel.init.groupExit ?? 0 }
-      const cpu = this.pickCpu()
+      if (clock.allowance <= 0 || enough()) return { state: 'running' }
+      const cpu = this.unfinished ?? this.pickCpu()
       if (cpu !== null) {
-        if (clock.allowance <= 0) return { state: 'running' }
         this.runCpu(cpu)
         continue
       }
       const deadline = clock.nextDeadline
-      if (this.outsideWaits() > 0) return { state: 'waiting', until: deadline }
+      if (this.outsideWaits()) return { state: 'waiting', until: deadline }
       if (deadline === Number.POSITIVE_INFINITY) return { state: 'stuck' }
       clock.skipTo(deadline)
     }
@@ -106,11 +108,13 @@ export class Scheduler {
   }
 
   private runCpu(cpu: HostCpu): void {
-    cpu.sliceLeft = QUANTUM
-    while (cpu.sliceLeft > 0 && this.kernel.clock.allowance > 0) {
+    if (this.unfinished === null) cpu.sliceLeft = QUANTUM
+    this.unfinished = cpu
+    while (cpu.sliceLeft > 0) {
+      if (this.kernel.clock.allowance <= 0) return
       if (cpu.current === null) {
         const next = cpu.queue.shift()
-        if (next === undefined) return
+        if (next === undefined) break
         this.switchTo(cpu, next)
       }
       const task = cpu.current!
@@ -125,6 +129,7 @@ export class Scheduler {
         this.enqueue(task)
       }
     }
+    this.unfinished = null
   }
 
   private mustLeave(cpu: HostCpu, task: Task): boolean {

@@ -1,8 +1,8 @@
 import { EFAULT, EINVAL, ENOMEM, ENOSYS, ESRCH } from '../errno.ts'
 import type { Task } from '../task.ts'
 import { type Descriptor, GDT_TLS_ENTRIES, GDT_TLS_MIN } from './descriptors.ts'
-import { reloadDataSegments } from './user-segments.ts'
 import { descriptorHigh, descriptorLow } from './tables.ts'
+import { reloadDataSegments } from './user-segments.ts'
 
 /** modify_ldt(2) and set_thread_area (LUX-57, -59). This kernel is built without 16-bit segments. */
 
@@ -43,13 +43,28 @@ function readUserDescriptor(task: Task, user: number): UserDescriptor | null {
 
 /** Everything 0 except the two "not" flags: the entry is cleared. */
 function isEmpty(d: UserDescriptor): boolean {
-  return d.base === 0 && d.limit === 0 && d.contents === 0 && d.readExecOnly && !d.seg32 && !d.limitInPages && d.notPresent && !d.useable
+  return (
+    d.base === 0 &&
+    d.limit === 0 &&
+    d.contents === 0 &&
+    d.readExecOnly &&
+    !d.seg32 &&
+    !d.limitInPages &&
+    d.notPresent &&
+    !d.useable
+  )
 }
 
 function encode(d: UserDescriptor): Descriptor {
   const type = (d.readExecOnly ? 0 : 2) | (d.contents << 2) | 1
   const rights =
-    type | 0x10 | 0x60 | (d.notPresent ? 0 : 0x80) | (d.useable ? 0x1000 : 0) | (d.seg32 ? 0x4000 : 0) | (d.limitInPages ? 0x8000 : 0)
+    type |
+    0x10 |
+    0x60 |
+    (d.notPresent ? 0 : 0x80) |
+    (d.useable ? 0x1000 : 0) |
+    (d.seg32 ? 0x4000 : 0) |
+    (d.limitInPages ? 0x8000 : 0)
   const limit = d.limitInPages ? ((d.limit & 0xfffff) * 4096 + 0xfff) >>> 0 : d.limit & 0xfffff
   return { rights, base: d.base, limit }
 }
@@ -104,7 +119,16 @@ function reloadLdtUsers(task: Task, entry: number): void {
 export function setThreadArea(task: Task, user: number): number {
   const d = readUserDescriptor(task, user)
   if (d === null) return -EFAULT
-  const empty = isEmpty(d) || (d.base === 0 && d.limit === 0 && d.contents === 0 && !d.readExecOnly && !d.seg32 && !d.limitInPages && !d.notPresent && !d.useable)
+  const empty =
+    isEmpty(d) ||
+    (d.base === 0 &&
+      d.limit === 0 &&
+      d.contents === 0 &&
+      !d.readExecOnly &&
+      !d.seg32 &&
+      !d.limitInPages &&
+      !d.notPresent &&
+      !d.useable)
   if (!empty && (!d.seg32 || d.contents > 1 || d.notPresent)) return -EINVAL
   let entry = d.entry
   if (entry === 0xffffffff) {

@@ -5,9 +5,7 @@ import type { Mm } from '../mm/mm.ts'
 import { PTE_ACCESSED, PTE_DIRTY, PTE_HI_NX, PTE_PRESENT, PTE_WRITE } from '../mm/page-table.ts'
 import type { HostCpu } from '../processor.ts'
 import type { Task } from '../task.ts'
-import {
-  type Descriptor, GDT_TLS_MIN, USER32_CS_RIGHTS, USER_CS_RIGHTS, USER_DS_RIGHTS,
-} from './descriptors.ts'
+import { type Descriptor, GDT_TLS_MIN, USER_CS_RIGHTS, USER_DS_RIGHTS, USER32_CS_RIGHTS } from './descriptors.ts'
 
 /**
  * The descriptor tables as processors read them: one page a processor for the GDT, 64 KiB an address space for the LDT once it has
@@ -119,7 +117,14 @@ export class DescriptorTables {
     const present = task.mm.ldtPages !== 0
     const limit = present ? LDT_ENTRIES * 8 - 1 : 0
     const attributes = present ? LDTR_PRESENT : LDTR_UNUSABLE
-    task.context.setSegment(SEGMENT.LDTR, present ? 0x40 : 0, attributes, limit, LDT_AREA | 0, HIGH_ONES | Math.floor(LDT_AREA / 4294967296))
+    task.context.setSegment(
+      SEGMENT.LDTR,
+      present ? 0x40 : 0,
+      attributes,
+      limit,
+      LDT_AREA | 0,
+      HIGH_ONES | Math.floor(LDT_AREA / 4294967296),
+    )
   }
 }
 

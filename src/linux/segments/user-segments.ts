@@ -1,7 +1,13 @@
 import { SEGMENT } from '../../machine/memory-map.ts'
 import type { Task } from '../task.ts'
 import {
-  codeSegmentFault, findDescriptor, stackSegmentFault, USER_CS, USER_CS_RIGHTS, USER_DS, USER_DS_RIGHTS,
+  codeSegmentFault,
+  findDescriptor,
+  stackSegmentFault,
+  USER_CS,
+  USER_CS_RIGHTS,
+  USER_DS,
+  USER_DS_RIGHTS,
 } from './descriptors.ts'
 
 /** The segments a 64-bit program starts with (LUX-02): flat CS and SS, null data segments with base 0. */

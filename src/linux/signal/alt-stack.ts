@@ -47,7 +47,8 @@ export function sigaltstack(task: Task, newStack: number, oldStack: number): num
     if (result < 0) return result
   }
   if (oldStack !== 0) {
-    const stored = mm.putUserLong(oldStack, old.sp) && mm.putUser64(oldStack + 8, oldFlags, 0) && mm.putUserLong(oldStack + 16, old.size)
+    const stored =
+      mm.putUserLong(oldStack, old.sp) && mm.putUser64(oldStack + 8, oldFlags, 0) && mm.putUserLong(oldStack + 16, old.size)
     if (!stored) return -EFAULT
   }
   return 0

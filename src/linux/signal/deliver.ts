@@ -5,7 +5,7 @@ import { stopForJobControl } from '../proc/job-control.ts'
 import { stopForPtraceTrap, stopForSignal } from '../ptrace/stops.ts'
 import type { Task } from '../task.ts'
 import { SIG_DFL, SIG_IGN, type SignalAction } from './actions.ts'
-import { defaultAction, SIGKILL, type SignalInfo, signalName, SIGSTOP } from './signals.ts'
+import { defaultAction, SIGKILL, SIGSTOP, type SignalInfo, signalName } from './signals.ts'
 
 export interface Delivery {
   readonly info: SignalInfo

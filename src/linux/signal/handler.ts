@@ -4,15 +4,15 @@ import { clearUserStates } from '../fpu/lifecycle.ts'
 import { allocateFrame, saveToFrame } from '../fpu/signal-frame.ts'
 import { TASK_SIZE_MAX } from '../mm/layout.ts'
 import { withPreemptionDisabled } from '../preemption.ts'
-import { in64BitMode, forceValidStack, set64BitCode } from '../segments/user-segments.ts'
-import { SS_AUTODISARM, type Task } from '../task.ts'
+import { traceTrap } from '../ptrace/stops.ts'
 import { rseqSignalDeliver } from '../sched/rseq.ts'
-import { SA_NODEFER, SA_ONSTACK, SA_RESTORER, SA_SIGINFO, SIG_DFL, SA_RESETHAND, type SignalAction } from './actions.ts'
+import { forceValidStack, in64BitMode, set64BitCode } from '../segments/user-segments.ts'
+import { SS_AUTODISARM, type Task } from '../task.ts'
+import { SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTORER, SA_SIGINFO, SIG_DFL, type SignalAction } from './actions.ts'
 import { altStackState, liesOnAltStack, onAltStack, resetAltStack, userStackPointer } from './alt-stack.ts'
 import { forceSegv } from './send.ts'
 import { SIGINFO_SIZE, writeSiginfo } from './siginfo.ts'
-import { type SignalInfo, SIGKILL, SIGSTOP, signalName } from './signals.ts'
-import { traceTrap } from '../ptrace/stops.ts'
+import { SIGKILL, SIGSTOP, type SignalInfo, signalName } from './signals.ts'
 
 /** Size and offsets of struct rt_sigframe (LUX §7.1). */
 export const RT_FRAME_SIZE = 440
@@ -26,7 +26,24 @@ export const UC_SIGCONTEXT_SS = 2
 export const UC_STRICT_RESTORE_SS = 4
 
 /** General registers in sigcontext order from offset 0: r8..r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp. */
-export const SIGCONTEXT_ORDER = [8, 9, 10, 11, 12, 13, 14, 15, REG.RDI, REG.RSI, REG.RBP, REG.RBX, REG.RDX, REG.RAX, REG.RCX, REG.RSP]
+export const SIGCONTEXT_ORDER = [
+  8,
+  9,
+  10,
+  11,
+  12,
+  13,
+  14,
+  15,
+  REG.RDI,
+  REG.RSI,
+  REG.RBP,
+  REG.RBX,
+  REG.RDX,
+  REG.RAX,
+  REG.RCX,
+  REG.RSP,
+]
 export const SC_RIP = 128
 export const SC_EFLAGS = 136
 export const SC_CS = 144

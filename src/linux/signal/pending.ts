@@ -1,5 +1,5 @@
 import { SignalSet } from './signal-set.ts'
-import { type SignalInfo, SIGRTMIN, isSynchronous } from './signals.ts'
+import { isSynchronous, SIGRTMIN, type SignalInfo } from './signals.ts'
 
 /** Signals sent and not yet delivered, of one task or of a thread group (struct sigpending). */
 export class PendingSignals {

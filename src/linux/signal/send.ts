@@ -2,9 +2,7 @@ import type { Task } from '../task.ts'
 import type { ThreadGroup } from '../thread-group.ts'
 import { SA_NOCLDSTOP, SA_NOCLDWAIT, SIG_DFL, SIG_IGN } from './actions.ts'
 import { SignalSet } from './signal-set.ts'
-import {
-  defaultAction, SIGCHLD, SIGCONT, SIGKILL, type SignalInfo, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU,
-} from './signals.ts'
+import { defaultAction, SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, type SignalInfo } from './signals.ts'
 
 /** Sending signals. Linux's kernel/signal.c: send_signal_locked, prepare_signal, complete_signal, force_sig_info. */
 
@@ -70,7 +68,12 @@ function complete(task: Task, signal: number): void {
   const { handler } = task.actions.get(signal)
   const action = defaultAction(signal)
   const deadly = signal === SIGKILL || (handler === SIG_DFL && (action === 'terminate' || action === 'core'))
-  if (deadly && !task.blocked.has(signal) && (signal === SIGKILL || (action === 'terminate' && task.ptrace === null)) && group.groupExit === null) {
+  if (
+    deadly &&
+    !task.blocked.has(signal) &&
+    (signal === SIGKILL || (action === 'terminate' && task.ptrace === null)) &&
+    group.groupExit === null
+  ) {
     group.groupExit = signal
     group.stopSignal = 0
     for (const each of group.tasks) killTask(each)
@@ -130,7 +133,8 @@ export function notifyParent(child: ThreadGroup, code: number, status: number): 
   const died = code <= 3
   const signal = died ? child.exitSignal : SIGCHLD
   if (died && signal === SIGCHLD) autoReap = action.handler === SIG_IGN || (action.flags & SA_NOCLDWAIT) !== 0
-  const wanted = signal !== 0 && !(signal === SIGCHLD && action.handler === SIG_IGN) && (died || (action.flags & SA_NOCLDSTOP) === 0)
+  const wanted =
+    signal !== 0 && !(signal === SIGCHLD && action.handler === SIG_IGN) && (died || (action.flags & SA_NOCLDSTOP) === 0)
   if (wanted) sendGroupSignal(parent, { signal, code, pid: child.pid, uid: kernel.uid, status, utime: 0, stime: 0 })
   parent.childEvents.wakeAll()
   return autoReap

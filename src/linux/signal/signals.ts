@@ -35,9 +35,38 @@ export const NSIG = 64
 
 /** Signal names by number; real-time signals are SIGRT_n. */
 const signalNames = [
-  '', 'SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGILL', 'SIGTRAP', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGKILL', 'SIGUSR1', 'SIGSEGV',
-  'SIGUSR2', 'SIGPIPE', 'SIGALRM', 'SIGTERM', 'SIGSTKFLT', 'SIGCHLD', 'SIGCONT', 'SIGSTOP', 'SIGTSTP', 'SIGTTIN', 'SIGTTOU',
-  'SIGURG', 'SIGXCPU', 'SIGXFSZ', 'SIGVTALRM', 'SIGPROF', 'SIGWINCH', 'SIGIO', 'SIGPWR', 'SIGSYS',
+  '',
+  'SIGHUP',
+  'SIGINT',
+  'SIGQUIT',
+  'SIGILL',
+  'SIGTRAP',
+  'SIGABRT',
+  'SIGBUS',
+  'SIGFPE',
+  'SIGKILL',
+  'SIGUSR1',
+  'SIGSEGV',
+  'SIGUSR2',
+  'SIGPIPE',
+  'SIGALRM',
+  'SIGTERM',
+  'SIGSTKFLT',
+  'SIGCHLD',
+  'SIGCONT',
+  'SIGSTOP',
+  'SIGTSTP',
+  'SIGTTIN',
+  'SIGTTOU',
+  'SIGURG',
+  'SIGXCPU',
+  'SIGXFSZ',
+  'SIGVTALRM',
+  'SIGPROF',
+  'SIGWINCH',
+  'SIGIO',
+  'SIGPWR',
+  'SIGSYS',
 ]
 
 export function signalName(signal: number): string {
@@ -59,7 +88,9 @@ export function defaultAction(signal: number): DefaultAction {
 
 /** Faults of the instruction itself: taken before other pending signals (kernel/signal.c SYNCHRONOUS_MASK). */
 export function isSynchronous(signal: number): boolean {
-  return signal === SIGSEGV || signal === SIGBUS || signal === SIGILL || signal === SIGTRAP || signal === SIGFPE || signal === SIGSYS
+  return (
+    signal === SIGSEGV || signal === SIGBUS || signal === SIGILL || signal === SIGTRAP || signal === SIGFPE || signal === SIGSYS
+  )
 }
 
 // si_code, include/uapi/asm-generic/siginfo.h

@@ -7,8 +7,18 @@ import { in64BitMode, loadReturnSegments } from '../segments/user-segments.ts'
 import { SS_AUTODISARM, type Task } from '../task.ts'
 import { onAltStack, setAltStack, userStackPointer } from './alt-stack.ts'
 import {
-  FRAME_SIGCONTEXT, FRAME_SIGMASK, FRAME_UC_FLAGS, FRAME_UC_STACK, RT_FRAME_SIZE, SC_CS, SC_EFLAGS, SC_FPSTATE, SC_RIP, SC_SS,
-  SIGCONTEXT_ORDER, UC_STRICT_RESTORE_SS,
+  FRAME_SIGCONTEXT,
+  FRAME_SIGMASK,
+  FRAME_UC_FLAGS,
+  FRAME_UC_STACK,
+  RT_FRAME_SIZE,
+  SC_CS,
+  SC_EFLAGS,
+  SC_FPSTATE,
+  SC_RIP,
+  SC_SS,
+  SIGCONTEXT_ORDER,
+  UC_STRICT_RESTORE_SS,
 } from './handler.ts'
 import { forceFault } from './send.ts'
 import { SI_KERNEL, SIGBUS, SIGKILL, SIGSEGV, SIGSTOP } from './signals.ts'

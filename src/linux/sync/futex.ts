@@ -58,7 +58,14 @@ function keyOf(task: Task, user: number, shared: boolean): string | number {
 }
 
 function wait(
-  task: Task, a: SyscallArguments, user: number, value: number, isPrivate: boolean, bitset: number, absolute: boolean, realtime: boolean,
+  task: Task,
+  a: SyscallArguments,
+  user: number,
+  value: number,
+  isPrivate: boolean,
+  bitset: number,
+  absolute: boolean,
+  realtime: boolean,
 ): MaybePreemptible<number> {
   if (bitset === 0) return -EINVAL
   const timeout = a.long(3)
@@ -66,12 +73,23 @@ function wait(
   if (timeout !== 0) {
     const time = readTimespec(task, timeout)
     if (time < 0) return time
-    deadline = absolute ? (realtime ? time - (task.kernel.realTime() - task.kernel.clock.now) : time) : task.kernel.clock.now + time
+    deadline = absolute
+      ? realtime
+        ? time - (task.kernel.realTime() - task.kernel.clock.now)
+        : time
+      : task.kernel.clock.now + time
   }
   return startWait(task, user, value, isPrivate, bitset, deadline)
 }
 
-function startWait(task: Task, user: number, value: number, isPrivate: boolean, bitset: number, deadline: number): MaybePreemptible<number> {
+function startWait(
+  task: Task,
+  user: number,
+  value: number,
+  isPrivate: boolean,
+  bitset: number,
+  deadline: number,
+): MaybePreemptible<number> {
   const key = keyOf(task, user, !isPrivate)
   if (typeof key === 'number') return key
   const now = task.mm.getUser32(user)
@@ -81,7 +99,13 @@ function startWait(task: Task, user: number, value: number, isPrivate: boolean, 
 }
 
 function* sleepOn(
-  task: Task, key: string, user: number, value: number, isPrivate: boolean, bitset: number, deadline: number,
+  task: Task,
+  key: string,
+  user: number,
+  value: number,
+  isPrivate: boolean,
+  bitset: number,
+  deadline: number,
 ): Preemptible<number> {
   const { clock, futexes } = task.kernel
   const waiter: FutexWaiter = { task, key, bitset, woken: false }

@@ -1,8 +1,12 @@
+import { SEGMENT } from '../../machine/memory-map.ts'
 import { EFAULT, EINVAL, ENODEV, EOPNOTSUPP, EPERM } from '../errno.ts'
 import {
-  ARCH_GET_XCOMP_GUEST_PERM, ARCH_GET_XCOMP_SUPP, ARCH_REQ_XCOMP_GUEST_PERM, ARCH_REQ_XCOMP_PERM, xstatePrctl,
+  ARCH_GET_XCOMP_GUEST_PERM,
+  ARCH_GET_XCOMP_SUPP,
+  ARCH_REQ_XCOMP_GUEST_PERM,
+  ARCH_REQ_XCOMP_PERM,
+  xstatePrctl,
 } from '../fpu/permission.ts'
-import { SEGMENT } from '../../machine/memory-map.ts'
 import { TASK_SIZE_MAX } from '../mm/layout.ts'
 import type { Task } from '../task.ts'
 import type { SyscallArguments } from './arguments.ts'
@@ -29,7 +33,8 @@ export function archPrctl(task: Task, a: SyscallArguments): number {
     if (!(guest ? profile.permissions.guestPermSupported : profile.permissions.hostPermSupported)) return -EINVAL
     return requestOrGet(task, a, option)
   }
-  if (option >= ARCH_SHSTK_ENABLE && option <= ARCH_SHSTK_STATUS) return profile.cet.userShadowStack ? shadowStack(task, a, option) : -EINVAL
+  if (option >= ARCH_SHSTK_ENABLE && option <= ARCH_SHSTK_STATUS)
+    return profile.cet.userShadowStack ? shadowStack(task, a, option) : -EINVAL
   switch (option) {
     case ARCH_SET_FS:
       return setBase(task, SEGMENT.FS, a)

@@ -1,20 +1,46 @@
-import { EBADF, EEXIST, EFAULT, EINVAL, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ESPIPE, EACCES, EXDEV, ERANGE, EPERM } from '../errno.ts'
 import {
-  O_ACCMODE, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_APPEND, O_RDONLY, O_TMPFILE, OpenFile, O_PATH,
+  EACCES,
+  EBADF,
+  EEXIST,
+  EFAULT,
+  EINVAL,
+  EISDIR,
+  ELOOP,
+  ENAMETOOLONG,
+  ENOENT,
+  ENOTDIR,
+  EPERM,
+  ERANGE,
+  ESPIPE,
+  EXDEV,
+} from '../errno.ts'
+import {
+  O_ACCMODE,
+  O_APPEND,
+  O_CLOEXEC,
+  O_CREAT,
+  O_DIRECTORY,
+  O_EXCL,
+  O_NOFOLLOW,
+  O_NONBLOCK,
+  O_PATH,
+  O_RDONLY,
+  O_TMPFILE,
+  type OpenFile,
 } from '../file.ts'
 import { DirectoryFile } from '../fs/directory-file.ts'
 import { EventFd } from '../fs/eventfd.ts'
 import { FD_CLOEXEC } from '../fs/file-table.ts'
-import { F_SEAL_SEAL, MemoryFile } from '../fs/memory-file.ts'
 import { makeMemfd } from '../fs/memfd.ts'
+import { F_SEAL_SEAL, MemoryFile } from '../fs/memory-file.ts'
 import { Directory, type Node, Symlink } from '../fs/node.ts'
 import { AT_FDCWD, type Found, walkPath } from '../fs/path-walk.ts'
 import { makePipe } from '../fs/pipe.ts'
 import type { MaybePreemptible, Preemptible } from '../preemption.ts'
 import type { Task } from '../task.ts'
 import type { SyscallArguments } from './arguments.ts'
-import { type SyscallRows, full, partial } from './support.ts'
 import { fileStat, statx } from './stat.ts'
+import { full, partial, type SyscallRows } from './support.ts'
 import { transferCalls } from './transfer.ts'
 
 export const AT_SYMLINK_NOFOLLOW = 0x100
@@ -36,12 +62,19 @@ function find(task: Task, dirfd: number, user: number, follow: boolean): Found |
 /** Files and descriptors: LUX §3, §10. */
 export const fileCalls: SyscallRows = {
   ...transferCalls,
-  2: { name: 'open', args: 'str OPEN mode', support: full, run: (task, a) => open(task, AT_FDCWD, a.long(0), a.int(1), a.u32(2)) },
+  2: {
+    name: 'open',
+    args: 'str OPEN mode',
+    support: full,
+    run: (task, a) => open(task, AT_FDCWD, a.long(0), a.int(1), a.u32(2)),
+  },
   3: { name: 'close', args: 'fd', support: full, run: (task, a) => task.files.close(task, a.int(0)) },
   4: { name: 'stat', args: 'str ptr', support: full, run: (task, a) => fileStat(task, AT_FDCWD, a.long(0), a.long(1), 0) },
   5: { name: 'fstat', args: 'fd ptr', support: full, run: (task, a) => fileStat(task, a.int(0), 0, a.long(1), AT_EMPTY_PATH) },
   6: {
-    name: 'lstat', args: 'str ptr', support: full,
+    name: 'lstat',
+    args: 'str ptr',
+    support: full,
     run: (task, a) => fileStat(task, AT_FDCWD, a.long(0), a.long(1), AT_SYMLINK_NOFOLLOW),
   },
   8: { name: 'lseek', args: 'fd int SEEK', support: full, run: lseek },
@@ -49,16 +82,25 @@ export const fileCalls: SyscallRows = {
   21: { name: 'access', args: 'str mode', support: full, run: (task, a) => access(task, AT_FDCWD, a.long(0), a.int(1), 0) },
   22: { name: 'pipe', args: 'ptr', support: full, run: (task, a) => pipe(task, a.long(0), 0) },
   32: {
-    name: 'dup', args: 'fd', support: full,
+    name: 'dup',
+    args: 'fd',
+    support: full,
     run: (task, a) => {
       const file = task.files.get(a.int(0))
       return file === null ? -EBADF : task.files.install(task, file.retain(), false)
     },
   },
-  33: { name: 'dup2', args: 'fd fd', support: full, run: (task, a) => (a.int(0) === a.int(1) && task.files.get(a.int(0)) !== null ? a.int(1) : dup3(task, a.int(0), a.int(1), 0)) },
+  33: {
+    name: 'dup2',
+    args: 'fd fd',
+    support: full,
+    run: (task, a) => (a.int(0) === a.int(1) && task.files.get(a.int(0)) !== null ? a.int(1) : dup3(task, a.int(0), a.int(1), 0)),
+  },
   72: { name: 'fcntl', args: 'fd FCNTL hex', support: partial('no locks, leases or owners'), run: fcntl },
   76: {
-    name: 'truncate', args: 'str size', support: full,
+    name: 'truncate',
+    args: 'str size',
+    support: full,
     run: (task, a) => {
       const found = find(task, AT_FDCWD, a.long(0), true)
       if (typeof found === 'number') return found
@@ -68,7 +110,9 @@ export const fileCalls: SyscallRows = {
     },
   },
   77: {
-    name: 'ftruncate', args: 'fd size', support: full,
+    name: 'ftruncate',
+    args: 'fd size',
+    support: full,
     run: (task, a) => {
       const file = task.files.get(a.int(0))
       if (file === null) return -EBADF
@@ -79,18 +123,40 @@ export const fileCalls: SyscallRows = {
   79: { name: 'getcwd', args: 'ptr size', support: full, run: (task, a) => getcwd(task, a.long(0), a.long(1)) },
   80: { name: 'chdir', args: 'str', support: full, run: chdir },
   81: { name: 'fchdir', args: 'fd', support: full, run: fchdir },
-  82: { name: 'rename', args: 'str str', support: full, run: (task, a) => rename(task, AT_FDCWD, a.long(0), AT_FDCWD, a.long(1), 0) },
+  82: {
+    name: 'rename',
+    args: 'str str',
+    support: full,
+    run: (task, a) => rename(task, AT_FDCWD, a.long(0), AT_FDCWD, a.long(1), 0),
+  },
   83: { name: 'mkdir', args: 'str mode', support: full, run: (task, a) => mkdir(task, AT_FDCWD, a.long(0), a.u32(1)) },
   84: { name: 'rmdir', args: 'str', support: full, run: (task, a) => unlink(task, AT_FDCWD, a.long(0), AT_REMOVEDIR) },
   85: { name: 'creat', args: 'str mode', support: full, run: (task, a) => open(task, AT_FDCWD, a.long(0), 0o1101, a.u32(1)) },
   86: { name: 'link', args: 'str str', support: full, run: (task, a) => link(task, AT_FDCWD, a.long(0), AT_FDCWD, a.long(1), 0) },
   87: { name: 'unlink', args: 'str', support: full, run: (task, a) => unlink(task, AT_FDCWD, a.long(0), 0) },
   88: { name: 'symlink', args: 'str str', support: full, run: (task, a) => symlink(task, a.long(0), AT_FDCWD, a.long(1)) },
-  89: { name: 'readlink', args: 'str ptr size', support: full, run: (task, a) => readlink(task, AT_FDCWD, a.long(0), a.long(1), a.int(2)) },
-  90: { name: 'chmod', args: 'str mode', support: partial('checked, not enforced'), run: (task, a) => chmod(task, AT_FDCWD, a.long(0), a.u32(1)) },
-  91: { name: 'fchmod', args: 'fd mode', support: partial('accepted'), run: (task, a) => (task.files.get(a.int(0)) === null ? -EBADF : 0) },
+  89: {
+    name: 'readlink',
+    args: 'str ptr size',
+    support: full,
+    run: (task, a) => readlink(task, AT_FDCWD, a.long(0), a.long(1), a.int(2)),
+  },
+  90: {
+    name: 'chmod',
+    args: 'str mode',
+    support: partial('checked, not enforced'),
+    run: (task, a) => chmod(task, AT_FDCWD, a.long(0), a.u32(1)),
+  },
+  91: {
+    name: 'fchmod',
+    args: 'fd mode',
+    support: partial('accepted'),
+    run: (task, a) => (task.files.get(a.int(0)) === null ? -EBADF : 0),
+  },
   95: {
-    name: 'umask', args: 'mode', support: full,
+    name: 'umask',
+    args: 'mode',
+    support: full,
     run: (task, a) => {
       const old = task.fs.umask
       task.fs.umask = a.u32(0) & 0o777
@@ -98,34 +164,101 @@ export const fileCalls: SyscallRows = {
     },
   },
   217: {
-    name: 'getdents64', args: 'fd ptr size', support: full,
+    name: 'getdents64',
+    args: 'fd ptr size',
+    support: full,
     run: (task, a) => {
       const file = task.files.get(a.int(0))
       if (file === null) return -EBADF
       return file instanceof DirectoryFile ? file.list(task, a.long(1), a.u32(2)) : -ENOTDIR
     },
   },
-  221: { name: 'fadvise64', args: 'fd hex size int', support: partial('advice changes nothing'), run: (task, a) => (task.files.get(a.int(0)) === null ? -EBADF : 0) },
-  257: { name: 'openat', args: 'dirfd str OPEN mode', support: full, run: (task, a) => open(task, a.int(0), a.long(1), a.int(2), a.u32(3)) },
+  221: {
+    name: 'fadvise64',
+    args: 'fd hex size int',
+    support: partial('advice changes nothing'),
+    run: (task, a) => (task.files.get(a.int(0)) === null ? -EBADF : 0),
+  },
+  257: {
+    name: 'openat',
+    args: 'dirfd str OPEN mode',
+    support: full,
+    run: (task, a) => open(task, a.int(0), a.long(1), a.int(2), a.u32(3)),
+  },
   258: { name: 'mkdirat', args: 'dirfd str mode', support: full, run: (task, a) => mkdir(task, a.int(0), a.long(1), a.u32(2)) },
-  262: { name: 'newfstatat', args: 'dirfd str ptr AT', support: full, run: (task, a) => fileStat(task, a.int(0), a.long(1), a.long(2), a.int(3)) },
+  262: {
+    name: 'newfstatat',
+    args: 'dirfd str ptr AT',
+    support: full,
+    run: (task, a) => fileStat(task, a.int(0), a.long(1), a.long(2), a.int(3)),
+  },
   263: { name: 'unlinkat', args: 'dirfd str AT', support: full, run: (task, a) => unlink(task, a.int(0), a.long(1), a.int(2)) },
-  264: { name: 'renameat', args: 'dirfd str dirfd str', support: full, run: (task, a) => rename(task, a.int(0), a.long(1), a.int(2), a.long(3), 0) },
-  265: { name: 'linkat', args: 'dirfd str dirfd str AT', support: full, run: (task, a) => link(task, a.int(0), a.long(1), a.int(2), a.long(3), a.int(4)) },
-  266: { name: 'symlinkat', args: 'str dirfd str', support: full, run: (task, a) => symlink(task, a.long(0), a.int(1), a.long(2)) },
-  267: { name: 'readlinkat', args: 'dirfd str ptr size', support: full, run: (task, a) => readlink(task, a.int(0), a.long(1), a.long(2), a.int(3)) },
-  268: { name: 'fchmodat', args: 'dirfd str mode', support: partial('checked, not enforced'), run: (task, a) => chmod(task, a.int(0), a.long(1), a.u32(2)) },
-  269: { name: 'faccessat', args: 'dirfd str mode', support: full, run: (task, a) => access(task, a.int(0), a.long(1), a.int(2), 0) },
+  264: {
+    name: 'renameat',
+    args: 'dirfd str dirfd str',
+    support: full,
+    run: (task, a) => rename(task, a.int(0), a.long(1), a.int(2), a.long(3), 0),
+  },
+  265: {
+    name: 'linkat',
+    args: 'dirfd str dirfd str AT',
+    support: full,
+    run: (task, a) => link(task, a.int(0), a.long(1), a.int(2), a.long(3), a.int(4)),
+  },
+  266: {
+    name: 'symlinkat',
+    args: 'str dirfd str',
+    support: full,
+    run: (task, a) => symlink(task, a.long(0), a.int(1), a.long(2)),
+  },
+  267: {
+    name: 'readlinkat',
+    args: 'dirfd str ptr size',
+    support: full,
+    run: (task, a) => readlink(task, a.int(0), a.long(1), a.long(2), a.int(3)),
+  },
+  268: {
+    name: 'fchmodat',
+    args: 'dirfd str mode',
+    support: partial('checked, not enforced'),
+    run: (task, a) => chmod(task, a.int(0), a.long(1), a.u32(2)),
+  },
+  269: {
+    name: 'faccessat',
+    args: 'dirfd str mode',
+    support: full,
+    run: (task, a) => access(task, a.int(0), a.long(1), a.int(2), 0),
+  },
   285: { name: 'fallocate', args: 'fd hex size size', support: full, run: fallocate },
   290: { name: 'eventfd2', args: 'uint hex', support: full, run: (task, a) => eventfd(task, a.u32(0), a.int(1)) },
   284: { name: 'eventfd', args: 'uint', support: full, run: (task, a) => eventfd(task, a.u32(0), 0) },
-  292: { name: 'dup3', args: 'fd fd OPEN', support: full, run: (task, a) => (a.int(0) === a.int(1) ? -EINVAL : dup3(task, a.int(0), a.int(1), a.int(2))) },
+  292: {
+    name: 'dup3',
+    args: 'fd fd OPEN',
+    support: full,
+    run: (task, a) => (a.int(0) === a.int(1) ? -EINVAL : dup3(task, a.int(0), a.int(1), a.int(2))),
+  },
   293: { name: 'pipe2', args: 'ptr OPEN', support: full, run: (task, a) => pipe(task, a.long(0), a.int(1)) },
-  316: { name: 'renameat2', args: 'dirfd str dirfd str hex', support: partial('no flags'), run: (task, a) => rename(task, a.int(0), a.long(1), a.int(2), a.long(3), a.int(4)) },
+  316: {
+    name: 'renameat2',
+    args: 'dirfd str dirfd str hex',
+    support: partial('no flags'),
+    run: (task, a) => rename(task, a.int(0), a.long(1), a.int(2), a.long(3), a.int(4)),
+  },
   319: { name: 'memfd_create', args: 'str hex', support: partial('no huge pages'), run: memfdCreate },
-  332: { name: 'statx', args: 'dirfd str AT hex ptr', support: full, run: (task, a) => statx(task, a.int(0), a.long(1), a.int(2), a.long(4)) },
+  332: {
+    name: 'statx',
+    args: 'dirfd str AT hex ptr',
+    support: full,
+    run: (task, a) => statx(task, a.int(0), a.long(1), a.int(2), a.long(4)),
+  },
   436: { name: 'close_range', args: 'uint uint hex', support: partial('no CLOSE_RANGE_UNSHARE'), run: closeRange },
-  439: { name: 'faccessat2', args: 'dirfd str mode AT', support: full, run: (task, a) => access(task, a.int(0), a.long(1), a.int(2), a.int(3)) },
+  439: {
+    name: 'faccessat2',
+    args: 'dirfd str mode AT',
+    support: full,
+    run: (task, a) => access(task, a.int(0), a.long(1), a.int(2), a.int(3)),
+  },
 }
 
 function open(task: Task, dirfd: number, user: number, flags: number, mode: number): number {
@@ -444,4 +577,3 @@ function closeRange(task: Task, a: SyscallArguments): number {
   }
   return 0
 }
-

@@ -1,5 +1,5 @@
 import { EBADF, EINVAL } from '../errno.ts'
-import { brk, madvise, MAP_ANONYMOUS, mmap, mprotect, mremap, munmap } from '../mm/mmap.ts'
+import { brk, MAP_ANONYMOUS, madvise, mmap, mprotect, mremap, munmap } from '../mm/mmap.ts'
 import { full, partial, type SyscallRows } from './support.ts'
 
 const PKEY_COUNT = 16
@@ -7,7 +7,9 @@ const PKEY_COUNT = 16
 /** Memory: LUX §3, §4. */
 export const memoryCalls: SyscallRows = {
   9: {
-    name: 'mmap', args: 'ptr size PROT MAP fd hex', support: partial('no huge pages: MAP_HUGETLB is ENOMEM'),
+    name: 'mmap',
+    args: 'ptr size PROT MAP fd hex',
+    support: partial('no huge pages: MAP_HUGETLB is ENOMEM'),
     run: (task, a) => {
       const flags = a.int(3)
       const anonymous = (flags & MAP_ANONYMOUS) !== 0
@@ -17,13 +19,17 @@ export const memoryCalls: SyscallRows = {
     },
   },
   10: {
-    name: 'mprotect', args: 'ptr size PROT', support: full,
+    name: 'mprotect',
+    args: 'ptr size PROT',
+    support: full,
     run: (task, a) => mprotect(task, a.long(0), a.long(1), a.int(2), -1),
   },
   11: { name: 'munmap', args: 'ptr size', support: full, run: (task, a) => munmap(task, a.long(0), a.long(1)) },
   12: { name: 'brk', args: 'ptr', support: full, run: (task, a) => brk(task, a.long(0)) },
   25: {
-    name: 'mremap', args: 'ptr size size hex ptr', support: partial('no MREMAP_DONTUNMAP'),
+    name: 'mremap',
+    args: 'ptr size size hex ptr',
+    support: partial('no MREMAP_DONTUNMAP'),
     run: (task, a) => mremap(task, a.long(0), a.long(1), a.long(2), a.int(3), a.long(4)),
   },
   26: { name: 'msync', args: 'ptr size hex', support: partial('nothing is ever written back'), run: () => 0 },
@@ -33,7 +39,9 @@ export const memoryCalls: SyscallRows = {
   151: { name: 'mlockall', args: 'hex', support: partial('memory is never swapped'), run: () => 0 },
   152: { name: 'munlockall', args: '', support: partial('memory is never swapped'), run: () => 0 },
   329: {
-    name: 'pkey_mprotect', args: 'ptr size PROT int', support: full,
+    name: 'pkey_mprotect',
+    args: 'ptr size PROT int',
+    support: full,
     run: (task, a) => {
       const key = a.int(3)
       if (key !== -1 && (key < 0 || key >= PKEY_COUNT || ((task.mm.pkeys >>> key) & 1) === 0)) return -EINVAL
@@ -41,7 +49,9 @@ export const memoryCalls: SyscallRows = {
     },
   },
   330: {
-    name: 'pkey_alloc', args: 'hex hex', support: full,
+    name: 'pkey_alloc',
+    args: 'hex hex',
+    support: full,
     run: (task, a) => {
       if (a.u32(0) !== 0 || (a.u32(1) & ~3) !== 0) return -EINVAL
       if (!task.kernel.xstate.pku) return -28
@@ -56,7 +66,9 @@ export const memoryCalls: SyscallRows = {
     },
   },
   331: {
-    name: 'pkey_free', args: 'int', support: full,
+    name: 'pkey_free',
+    args: 'int',
+    support: full,
     run: (task, a) => {
       const key = a.int(0)
       if (key < 1 || key >= PKEY_COUNT || ((task.mm.pkeys >>> key) & 1) === 0) return -EINVAL

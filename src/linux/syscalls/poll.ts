@@ -12,8 +12,11 @@ const POLLPRI = 2
 /** Waiting for files. */
 export const pollCalls: SyscallRows = {
   7: {
-    name: 'poll', args: 'ptr uint int', support: full,
-    run: (task, a) => poll(task, a.long(0), a.u32(1), a.int(2) < 0 ? Number.POSITIVE_INFINITY : task.kernel.clock.now + a.int(2) * 1e6),
+    name: 'poll',
+    args: 'ptr uint int',
+    support: full,
+    run: (task, a) =>
+      poll(task, a.long(0), a.u32(1), a.int(2) < 0 ? Number.POSITIVE_INFINITY : task.kernel.clock.now + a.int(2) * 1e6),
   },
   23: { name: 'select', args: 'int ptr ptr ptr ptr', support: full, run: select },
   270: { name: 'pselect6', args: 'int ptr ptr ptr ptr ptr', support: full, run: pselect6 },
@@ -33,7 +36,12 @@ function readyOf(watched: Watched): number {
 }
 
 /** Sleeps until one of the files is ready; the result is the number that are. `store` writes what was found. */
-function waitForFiles(task: Task, list: Watched[], deadline: number, store: (ready: number[]) => number): MaybePreemptible<number> {
+function waitForFiles(
+  task: Task,
+  list: Watched[],
+  deadline: number,
+  store: (ready: number[]) => number,
+): MaybePreemptible<number> {
   const ready = list.map(readyOf)
   if (ready.some((bits) => bits !== 0) || task.kernel.clock.now >= deadline) return store(ready)
   return sleepForFiles(task, list, deadline, store)
@@ -173,4 +181,3 @@ function storeSets(task: Task, users: number[], sets: number[][], words: number,
   }
   return found
 }
-

@@ -5,8 +5,8 @@ import { exitGroup, exitTask } from '../proc/exit.ts'
 import { wait4, waitid } from '../proc/wait.ts'
 import { ptrace } from '../ptrace/requests.ts'
 import { rseq } from '../sched/rseq.ts'
-import { futex } from '../sync/futex.ts'
 import { readLdt, writeLdt } from '../segments/ldt.ts'
+import { futex } from '../sync/futex.ts'
 import type { Task } from '../task.ts'
 import { archPrctl } from './arch-prctl.ts'
 import type { SyscallArguments } from './arguments.ts'
@@ -20,11 +20,15 @@ export const processCalls: SyscallRows = {
   57: { name: 'fork', args: '', support: full, run: fork },
   58: { name: 'vfork', args: '', support: full, run: vfork },
   59: {
-    name: 'execve', args: 'str ptr ptr', support: partial('static x86-64 programs and #! scripts'),
+    name: 'execve',
+    args: 'str ptr ptr',
+    support: partial('static x86-64 programs and #! scripts'),
     run: (task, a) => execve(task, -100, a.long(0), a.long(1), a.long(2)),
   },
   60: {
-    name: 'exit', args: 'int', support: full,
+    name: 'exit',
+    args: 'int',
+    support: full,
     run: (task, a) => {
       exitTask(task, (a.int(0) & 0xff) << 8)
       return 0
@@ -34,8 +38,18 @@ export const processCalls: SyscallRows = {
   101: { name: 'ptrace', args: 'PTRACE int ptr ptr', support: partial('LUX-54'), run: ptrace },
   102: { name: 'getuid', args: '', support: full, run: (task) => task.kernel.uid },
   104: { name: 'getgid', args: '', support: full, run: (task) => task.kernel.gid },
-  105: { name: 'setuid', args: 'int', support: partial('only to itself'), run: (task, a) => (a.int(0) === task.kernel.uid ? 0 : -EPERM) },
-  106: { name: 'setgid', args: 'int', support: partial('only to itself'), run: (task, a) => (a.int(0) === task.kernel.gid ? 0 : -EPERM) },
+  105: {
+    name: 'setuid',
+    args: 'int',
+    support: partial('only to itself'),
+    run: (task, a) => (a.int(0) === task.kernel.uid ? 0 : -EPERM),
+  },
+  106: {
+    name: 'setgid',
+    args: 'int',
+    support: partial('only to itself'),
+    run: (task, a) => (a.int(0) === task.kernel.gid ? 0 : -EPERM),
+  },
   107: { name: 'geteuid', args: '', support: full, run: (task) => task.kernel.uid },
   108: { name: 'getegid', args: '', support: full, run: (task) => task.kernel.gid },
   109: { name: 'setpgid', args: 'int int', support: full, run: (task, a) => setpgid(task, a.int(0), a.int(1)) },
@@ -43,37 +57,62 @@ export const processCalls: SyscallRows = {
   111: { name: 'getpgrp', args: '', support: full, run: (task) => task.group.pgid },
   112: { name: 'setsid', args: '', support: full, run: setsid },
   115: { name: 'getgroups', args: 'int ptr', support: full, run: () => 0 },
-  117: { name: 'setresuid', args: 'int int int', support: partial('only to itself'), run: (task, a) => onlyItself(task.kernel.uid, a) },
+  117: {
+    name: 'setresuid',
+    args: 'int int int',
+    support: partial('only to itself'),
+    run: (task, a) => onlyItself(task.kernel.uid, a),
+  },
   118: { name: 'getresuid', args: 'ptr ptr ptr', support: full, run: (task, a) => storeThree(task, a, task.kernel.uid) },
-  119: { name: 'setresgid', args: 'int int int', support: partial('only to itself'), run: (task, a) => onlyItself(task.kernel.gid, a) },
+  119: {
+    name: 'setresgid',
+    args: 'int int int',
+    support: partial('only to itself'),
+    run: (task, a) => onlyItself(task.kernel.gid, a),
+  },
   120: { name: 'getresgid', args: 'ptr ptr ptr', support: full, run: (task, a) => storeThree(task, a, task.kernel.gid) },
   121: {
-    name: 'getpgid', args: 'int', support: full,
+    name: 'getpgid',
+    args: 'int',
+    support: full,
     run: (task, a) => (a.int(0) === 0 ? task.group : task.kernel.groups.get(a.int(0)))?.pgid ?? -ESRCH,
   },
   124: {
-    name: 'getsid', args: 'int', support: full,
+    name: 'getsid',
+    args: 'int',
+    support: full,
     run: (task, a) => (a.int(0) === 0 ? task.group : task.kernel.groups.get(a.int(0)))?.sid ?? -ESRCH,
   },
   154: {
-    name: 'modify_ldt', args: 'int ptr size', support: partial('no 16-bit segments'),
+    name: 'modify_ldt',
+    args: 'int ptr size',
+    support: partial('no 16-bit segments'),
     run: (task, a) => (a.int(0) === 0 ? readLdt(task, a.long(1), a.long(2)) : writeLdt(task, a.int(0), a.long(1), a.long(2))),
   },
   157: { name: 'prctl', args: 'int hex hex hex hex', support: partial('names, dumpable, no_new_privs'), run: prctl },
   158: { name: 'arch_prctl', args: 'ARCH hex', support: full, run: archPrctl },
   172: { name: 'iopl', args: 'int', support: refused('EPERM', 'needs privilege'), run: () => -EPERM },
-  173: { name: 'ioperm', args: 'hex int int', support: refused('EPERM', 'needs privilege'), run: (_task, a) => (a.int(2) === 0 ? 0 : -EPERM) },
+  173: {
+    name: 'ioperm',
+    args: 'hex int int',
+    support: refused('EPERM', 'needs privilege'),
+    run: (_task, a) => (a.int(2) === 0 ? 0 : -EPERM),
+  },
   186: { name: 'gettid', args: '', support: full, run: (task) => task.tid },
   202: { name: 'futex', args: 'ptr FUTEX int ptr ptr hex', support: partial('no priority inheritance'), run: futex },
   218: {
-    name: 'set_tid_address', args: 'ptr', support: full,
+    name: 'set_tid_address',
+    args: 'ptr',
+    support: full,
     run: (task, a) => {
       task.clearChildTid = a.long(0)
       return task.tid
     },
   },
   231: {
-    name: 'exit_group', args: 'int', support: full,
+    name: 'exit_group',
+    args: 'int',
+    support: full,
     run: (task, a) => {
       exitGroup(task, (a.int(0) & 0xff) << 8)
       return 0
@@ -81,7 +120,9 @@ export const processCalls: SyscallRows = {
   },
   247: { name: 'waitid', args: 'int int ptr WAIT ptr', support: full, run: waitid },
   273: {
-    name: 'set_robust_list', args: 'ptr size', support: full,
+    name: 'set_robust_list',
+    args: 'ptr size',
+    support: full,
     run: (task, a) => {
       if (a.long(1) !== 24) return -EINVAL
       task.robustList = a.long(0)
@@ -89,7 +130,9 @@ export const processCalls: SyscallRows = {
     },
   },
   274: {
-    name: 'get_robust_list', args: 'int ptr ptr', support: full,
+    name: 'get_robust_list',
+    args: 'int ptr ptr',
+    support: full,
     run: (task, a) => {
       const target = a.int(0) === 0 ? task : task.kernel.tasks.get(a.int(0))
       if (target === undefined) return -ESRCH
@@ -97,13 +140,22 @@ export const processCalls: SyscallRows = {
     },
   },
   322: {
-    name: 'execveat', args: 'dirfd str ptr ptr hex', support: partial('no AT_EMPTY_PATH'),
+    name: 'execveat',
+    args: 'dirfd str ptr ptr hex',
+    support: partial('no AT_EMPTY_PATH'),
     run: (task, a) => execve(task, a.int(0), a.long(1), a.long(2), a.long(3)),
   },
-  334: { name: 'rseq', args: 'ptr uint hex hex', support: full, run: (task, a) => rseq(task, a.long(0), a.u32(1), a.int(2), a.u32(3)) },
+  334: {
+    name: 'rseq',
+    args: 'ptr uint hex hex',
+    support: full,
+    run: (task, a) => rseq(task, a.long(0), a.u32(1), a.int(2), a.u32(3)),
+  },
   435: { name: 'clone3', args: 'ptr size', support: partial('no namespaces, no pidfd, no cgroup'), run: clone3 },
   453: {
-    name: 'map_shadow_stack', args: 'ptr size hex', support: refused('EOPNOTSUPP', 'no user shadow stacks on this host'),
+    name: 'map_shadow_stack',
+    args: 'ptr size hex',
+    support: refused('EOPNOTSUPP', 'no user shadow stacks on this host'),
     run: (task) => (task.kernel.profile.cet.userShadowStack ? -95 : -ENOSYS),
   },
 }
@@ -125,7 +177,10 @@ function setpgid(task: Task, pid: number, pgid: number): number {
   if (group !== task.group && group.hasExecuted) return -13
   if (group.sid === group.pid) return -EPERM
   const wanted = pgid === 0 ? group.pid : pgid
-  if (wanted !== group.pid && ![...task.kernel.groups.values()].some((each) => each.pgid === wanted && each.sid === task.group.sid)) {
+  if (
+    wanted !== group.pid &&
+    ![...task.kernel.groups.values()].some((each) => each.pgid === wanted && each.sid === task.group.sid)
+  ) {
     return -EPERM
   }
   group.pgid = wanted

@@ -1,5 +1,5 @@
 import { EFAULT, EINVAL, EPERM, ESRCH } from '../errno.ts'
-import { type MaybePreemptible, type Preemptible, PREEMPTION_POINT } from '../preemption.ts'
+import { type MaybePreemptible, PREEMPTION_POINT, type Preemptible } from '../preemption.ts'
 import type { Task } from '../task.ts'
 import type { SyscallArguments } from './arguments.ts'
 import { full, partial, type SyscallRows } from './support.ts'
@@ -8,13 +8,38 @@ import { full, partial, type SyscallRows } from './support.ts'
 export const schedulingCalls: SyscallRows = {
   24: { name: 'sched_yield', args: '', support: full, run: schedYield },
   140: { name: 'getpriority', args: 'int int', support: partial('nice is always 0'), run: () => 20 },
-  141: { name: 'setpriority', args: 'int int int', support: partial('nice is always 0'), run: (_task, a) => (a.int(2) === 0 ? 0 : -13) },
+  141: {
+    name: 'setpriority',
+    args: 'int int int',
+    support: partial('nice is always 0'),
+    run: (_task, a) => (a.int(2) === 0 ? 0 : -13),
+  },
   142: { name: 'sched_setparam', args: 'int ptr', support: partial('SCHED_OTHER only'), run: () => 0 },
-  143: { name: 'sched_getparam', args: 'int ptr', support: partial('SCHED_OTHER only'), run: (task, a) => (task.mm.putUser32(a.long(1), 0) ? 0 : -EFAULT) },
-  144: { name: 'sched_setscheduler', args: 'int int ptr', support: partial('SCHED_OTHER only'), run: (_task, a) => (a.int(1) === 0 || a.int(1) === 3 || a.int(1) === 5 ? 0 : -EPERM) },
+  143: {
+    name: 'sched_getparam',
+    args: 'int ptr',
+    support: partial('SCHED_OTHER only'),
+    run: (task, a) => (task.mm.putUser32(a.long(1), 0) ? 0 : -EFAULT),
+  },
+  144: {
+    name: 'sched_setscheduler',
+    args: 'int int ptr',
+    support: partial('SCHED_OTHER only'),
+    run: (_task, a) => (a.int(1) === 0 || a.int(1) === 3 || a.int(1) === 5 ? 0 : -EPERM),
+  },
   145: { name: 'sched_getscheduler', args: 'int', support: partial('SCHED_OTHER only'), run: () => 0 },
-  146: { name: 'sched_get_priority_max', args: 'int', support: full, run: (_task, a) => (a.int(0) === 1 || a.int(0) === 2 ? 99 : 0) },
-  147: { name: 'sched_get_priority_min', args: 'int', support: full, run: (_task, a) => (a.int(0) === 1 || a.int(0) === 2 ? 1 : 0) },
+  146: {
+    name: 'sched_get_priority_max',
+    args: 'int',
+    support: full,
+    run: (_task, a) => (a.int(0) === 1 || a.int(0) === 2 ? 99 : 0),
+  },
+  147: {
+    name: 'sched_get_priority_min',
+    args: 'int',
+    support: full,
+    run: (_task, a) => (a.int(0) === 1 || a.int(0) === 2 ? 1 : 0),
+  },
   203: { name: 'sched_setaffinity', args: 'int size ptr', support: full, run: setAffinity },
   204: { name: 'sched_getaffinity', args: 'int size ptr', support: full, run: getAffinity },
   309: { name: 'getcpu', args: 'ptr ptr ptr', support: full, run: getcpu },

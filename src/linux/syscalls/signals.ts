@@ -1,12 +1,12 @@
 import { EAGAIN, EFAULT, EINTR, EINVAL, EPERM, ERESTARTNOHAND, ESRCH } from '../errno.ts'
 import { type MaybePreemptible, type Preemptible, SLEEP } from '../preemption.ts'
-import { SIG_IGN, SA_RESTORER, type SignalAction } from '../signal/actions.ts'
+import { SA_RESTORER, SIG_IGN, type SignalAction } from '../signal/actions.ts'
 import { sigaltstack } from '../signal/alt-stack.ts'
 import { sendGroupSignal, sendSignal } from '../signal/send.ts'
-import { rtSigreturn } from '../signal/sigreturn.ts'
 import { writeSiginfo } from '../signal/siginfo.ts'
 import { SignalSet } from '../signal/signal-set.ts'
-import { defaultAction, NSIG, SI_TKILL, SI_USER, type SignalInfo, SIGKILL, SIGSTOP } from '../signal/signals.ts'
+import { defaultAction, NSIG, SI_TKILL, SI_USER, SIGKILL, SIGSTOP, type SignalInfo } from '../signal/signals.ts'
+import { rtSigreturn } from '../signal/sigreturn.ts'
 import type { Task } from '../task.ts'
 import type { ThreadGroup } from '../thread-group.ts'
 import type { SyscallArguments } from './arguments.ts'
@@ -22,18 +22,27 @@ export const signalCalls: SyscallRows = {
   62: { name: 'kill', args: 'int sig', support: full, run: (task, a) => kill(task, a.int(0), a.int(1)) },
   127: { name: 'rt_sigpending', args: 'ptr size', support: full, run: rtSigpending },
   128: { name: 'rt_sigtimedwait', args: 'ptr ptr ptr size', support: full, run: rtSigtimedwait },
-  129: { name: 'rt_sigqueueinfo', args: 'int sig ptr', support: full, run: (task, a) => queueInfo(task, a.int(0), 0, a.int(1), a.long(2)) },
+  129: {
+    name: 'rt_sigqueueinfo',
+    args: 'int sig ptr',
+    support: full,
+    run: (task, a) => queueInfo(task, a.int(0), 0, a.int(1), a.long(2)),
+  },
   130: { name: 'rt_sigsuspend', args: 'ptr size', support: full, run: rtSigsuspend },
   131: { name: 'sigaltstack', args: 'ptr ptr', support: full, run: (task, a) => sigaltstack(task, a.long(0), a.long(1)) },
   200: { name: 'tkill', args: 'int sig', support: full, run: (task, a) => tkill(task, -1, a.int(0), a.int(1)) },
   234: {
-    name: 'tgkill', args: 'int int sig', support: full,
+    name: 'tgkill',
+    args: 'int int sig',
+    support: full,
     run: (task, a) => (a.int(0) <= 0 ? -EINVAL : tkill(task, a.int(0), a.int(1), a.int(2))),
   },
   282: { name: 'signalfd', args: 'fd ptr size', support: partial('absent'), run: (task) => absent(task, 'signalfd') },
   289: { name: 'signalfd4', args: 'fd ptr size hex', support: partial('absent'), run: (task) => absent(task, 'signalfd4') },
   297: {
-    name: 'rt_tgsigqueueinfo', args: 'int int sig ptr', support: full,
+    name: 'rt_tgsigqueueinfo',
+    args: 'int int sig ptr',
+    support: full,
     run: (task, a) => queueInfo(task, a.int(0), a.int(1), a.int(2), a.long(3)),
   },
 }
@@ -69,8 +78,10 @@ function rtSigaction(task: Task, a: SyscallArguments): number {
   }
   if (oldUser === 0) return 0
   const stored =
-    mm.putUserLong(oldUser, old.handler) && mm.putUser64(oldUser + 8, old.flags, 0) &&
-    mm.putUserLong(oldUser + 16, (old.flags & SA_RESTORER) !== 0 ? old.restorer : 0) && mm.putUser64(oldUser + 24, old.maskLo, old.maskHi)
+    mm.putUserLong(oldUser, old.handler) &&
+    mm.putUser64(oldUser + 8, old.flags, 0) &&
+    mm.putUserLong(oldUser + 16, (old.flags & SA_RESTORER) !== 0 ? old.restorer : 0) &&
+    mm.putUser64(oldUser + 24, old.maskLo, old.maskHi)
   return stored ? 0 : -EFAULT
 }
 

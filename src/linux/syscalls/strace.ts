@@ -1,5 +1,5 @@
-import { errnoName, errnoTable } from '../errno.ts'
 import { NO_RESULT } from '../entry/syscall-entry.ts'
+import { errnoName, errnoTable } from '../errno.ts'
 import { signalName } from '../signal/signals.ts'
 import type { Task } from '../task.ts'
 import { flagTables } from './strace-flags.ts'
@@ -29,7 +29,7 @@ export function resultText(result: number | null, refusal: Task['refusal']): str
   if (result >= 0) return `= ${result > 0xffff ? `0x${result.toString(16)}` : result}`
   const why = refusal === null || refusal.errno !== -result ? '' : ` (${refusal.rule}: ${refusal.because})`
   if (-result > 4095) return `= ${result}`
-  return `= ${-result in knownErrnos ? -1 : '?'} ${errnoName(-result)}${why}`
+  return `= ${(-result) in knownErrnos ? -1 : '?'} ${errnoName(-result)}${why}`
 }
 
 const knownErrnos: Record<number, true> = Object.fromEntries(Object.values(errnoTable).map((nr) => [nr, true]))

@@ -14,12 +14,27 @@ export const systemCalls: SyscallRows = {
   98: { name: 'getrusage', args: 'int ptr', support: partial('user time and faults'), run: getrusage },
   99: { name: 'sysinfo', args: 'ptr', support: full, run: (task, a) => sysinfo(task, a.long(0)) },
   103: { name: 'syslog', args: 'int ptr int', support: refused('EPERM', 'needs privilege'), run: () => -EPERM },
-  137: { name: 'statfs', args: 'str ptr', support: partial('tmpfs figures for everything'), run: (task, a) => statfs(task, a.long(1)) },
-  138: { name: 'fstatfs', args: 'fd ptr', support: partial('tmpfs figures for everything'), run: (task, a) => statfs(task, a.long(1)) },
+  137: {
+    name: 'statfs',
+    args: 'str ptr',
+    support: partial('tmpfs figures for everything'),
+    run: (task, a) => statfs(task, a.long(1)),
+  },
+  138: {
+    name: 'fstatfs',
+    args: 'fd ptr',
+    support: partial('tmpfs figures for everything'),
+    run: (task, a) => statfs(task, a.long(1)),
+  },
   160: { name: 'setrlimit', args: 'RLIMIT ptr', support: full, run: (task, a) => setLimit(task, task, a.u32(0), a.long(1)) },
   302: { name: 'prlimit64', args: 'int RLIMIT ptr ptr', support: full, run: prlimit64 },
   318: { name: 'getrandom', args: 'ptr size hex', support: full, run: getrandom },
-  324: { name: 'membarrier', args: 'int hex int', support: partial('accesses are in order already'), run: (_task, a) => (a.int(0) === 0 ? 0x1ff : 0) },
+  324: {
+    name: 'membarrier',
+    args: 'int hex int',
+    support: partial('accesses are in order already'),
+    run: (_task, a) => (a.int(0) === 0 ? 0x1ff : 0),
+  },
 }
 
 const absent = (name: string, args: string, errno: number, why: string): SyscallRow => ({
@@ -110,8 +125,11 @@ function getrusage(task: Task, a: SyscallArguments): number {
   if (!mm.clearUser(user, 144)) return -EFAULT
   const time = who === -1 ? childrenTime(task) : who === 1 ? threadTime(task) : processTime(task)
   const stored =
-    writeTimeval(task, user, time) && mm.putUserLong(user + 32, mm.residentPages * 4) && mm.putUserLong(user + 64, mm.minorFaults) &&
-    mm.putUserLong(user + 128, task.voluntarySwitches) && mm.putUserLong(user + 136, task.involuntarySwitches)
+    writeTimeval(task, user, time) &&
+    mm.putUserLong(user + 32, mm.residentPages * 4) &&
+    mm.putUserLong(user + 64, mm.minorFaults) &&
+    mm.putUserLong(user + 128, task.voluntarySwitches) &&
+    mm.putUserLong(user + 136, task.involuntarySwitches)
   return stored ? 0 : -EFAULT
 }
 

@@ -22,12 +22,19 @@ const COARSE = 4_000_000
 /** Time: LUX-04, -53. */
 export const timeCalls: SyscallRows = {
   35: { name: 'nanosleep', args: 'ptr ptr', support: full, run: (task, a) => nanosleep(task, a.long(0), a.long(1)) },
-  36: { name: 'getitimer', args: 'int ptr', support: partial('ITIMER_REAL only'), run: (task, a) => getitimer(task, a.int(0), a.long(1)) },
+  36: {
+    name: 'getitimer',
+    args: 'int ptr',
+    support: partial('ITIMER_REAL only'),
+    run: (task, a) => getitimer(task, a.int(0), a.long(1)),
+  },
   37: { name: 'alarm', args: 'uint', support: full, run: (task, a) => alarm(task, a.u32(0)) },
   38: { name: 'setitimer', args: 'int ptr ptr', support: partial('ITIMER_REAL only'), run: setitimer },
   96: { name: 'gettimeofday', args: 'ptr ptr', support: full, run: gettimeofday },
   100: {
-    name: 'times', args: 'ptr', support: partial('all time is user time'),
+    name: 'times',
+    args: 'ptr',
+    support: partial('all time is user time'),
     run: (task, a) => {
       const user = a.long(0)
       const ticks = (ns: number) => Math.floor(ns / 1e7)
@@ -39,14 +46,18 @@ export const timeCalls: SyscallRows = {
     },
   },
   201: {
-    name: 'time', args: 'ptr', support: full,
+    name: 'time',
+    args: 'ptr',
+    support: full,
     run: (task, a) => {
       const seconds = Math.floor(task.kernel.realTime() / 1e9)
       return a.long(0) === 0 || task.mm.putUserLong(a.long(0), seconds) ? seconds : -EFAULT
     },
   },
   219: {
-    name: 'restart_syscall', args: '', support: full,
+    name: 'restart_syscall',
+    args: '',
+    support: full,
     run: (task) => {
       const { restart } = task
       task.restart = null
@@ -147,7 +158,9 @@ function clockNanosleep(task: Task, a: SyscallArguments): MaybePreemptible<numbe
   const { kernel } = task
   if (clock === CLOCK_THREAD_CPUTIME_ID) return -EINVAL
   if (clock !== CLOCK_REALTIME && clock !== CLOCK_MONOTONIC && clock !== CLOCK_BOOTTIME && clock !== CLOCK_TAI) {
-    return clock === CLOCK_MONOTONIC_RAW || clock === CLOCK_REALTIME_COARSE || clock === CLOCK_MONOTONIC_COARSE ? -EOPNOTSUPP : -EINVAL
+    return clock === CLOCK_MONOTONIC_RAW || clock === CLOCK_REALTIME_COARSE || clock === CLOCK_MONOTONIC_COARSE
+      ? -EOPNOTSUPP
+      : -EINVAL
   }
   if ((a.int(1) & TIMER_ABSTIME) === 0) return sleepUntil(task, kernel.clock.now + time, a.long(3))
   const realtime = clock === CLOCK_REALTIME || clock === CLOCK_TAI

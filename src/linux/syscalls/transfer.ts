@@ -10,16 +10,41 @@ const MAX_VECTORS = 1024
 
 /** read, write and their relatives. */
 export const transferCalls: SyscallRows = {
-  0: { name: 'read', args: 'fd ptr size', support: full, run: (task, a) => transfer(task, a.int(0), a.long(1), a.long(2), false) },
-  1: { name: 'write', args: 'fd buf size', support: full, run: (task, a) => transfer(task, a.int(0), a.long(1), a.long(2), true) },
-  17: { name: 'pread64', args: 'fd ptr size int', support: full, run: (task, a) => transferAt(task, a.int(0), a.long(1), a.long(2), a.long(3), false) },
-  18: { name: 'pwrite64', args: 'fd buf size int', support: full, run: (task, a) => transferAt(task, a.int(0), a.long(1), a.long(2), a.long(3), true) },
+  0: {
+    name: 'read',
+    args: 'fd ptr size',
+    support: full,
+    run: (task, a) => transfer(task, a.int(0), a.long(1), a.long(2), false),
+  },
+  1: {
+    name: 'write',
+    args: 'fd buf size',
+    support: full,
+    run: (task, a) => transfer(task, a.int(0), a.long(1), a.long(2), true),
+  },
+  17: {
+    name: 'pread64',
+    args: 'fd ptr size int',
+    support: full,
+    run: (task, a) => transferAt(task, a.int(0), a.long(1), a.long(2), a.long(3), false),
+  },
+  18: {
+    name: 'pwrite64',
+    args: 'fd buf size int',
+    support: full,
+    run: (task, a) => transferAt(task, a.int(0), a.long(1), a.long(2), a.long(3), true),
+  },
   19: { name: 'readv', args: 'fd ptr int', support: full, run: (task, a) => vectors(task, a.int(0), a.long(1), a.int(2), false) },
   20: { name: 'writev', args: 'fd ptr int', support: full, run: (task, a) => vectors(task, a.int(0), a.long(1), a.int(2), true) },
   40: { name: 'sendfile', args: 'fd fd ptr size', support: partial('always EINVAL: programs copy instead'), run: () => -EINVAL },
   74: { name: 'fsync', args: 'fd', support: full, run: (task, a) => (task.files.get(a.int(0)) === null ? -EBADF : 0) },
   75: { name: 'fdatasync', args: 'fd', support: full, run: (task, a) => (task.files.get(a.int(0)) === null ? -EBADF : 0) },
-  326: { name: 'copy_file_range', args: 'fd ptr fd ptr size hex', support: partial('always EINVAL: programs copy instead'), run: () => -EINVAL },
+  326: {
+    name: 'copy_file_range',
+    args: 'fd ptr fd ptr size hex',
+    support: partial('always EINVAL: programs copy instead'),
+    run: () => -EINVAL,
+  },
 }
 
 /** The description behind `fd` if it was opened for this direction; -EBADF. */
@@ -53,7 +78,14 @@ function* held(task: Task, file: OpenFile, call: Preemptible<number>): Preemptib
   }
 }
 
-function transferAt(task: Task, fd: number, user: number, length: number, position: number, write: boolean): MaybePreemptible<number> {
+function transferAt(
+  task: Task,
+  fd: number,
+  user: number,
+  length: number,
+  position: number,
+  write: boolean,
+): MaybePreemptible<number> {
   if (position < 0) return -EINVAL
   const file = fileFor(task, fd, write)
   if (file === null) return -EBADF
@@ -94,7 +126,13 @@ function eachVector(task: Task, fd: number, list: number[], write: boolean): May
 }
 
 function* restOfVectors(
-  task: Task, fd: number, list: number[], write: boolean, from: number, before: number, waiting: Preemptible<number>,
+  task: Task,
+  fd: number,
+  list: number[],
+  write: boolean,
+  from: number,
+  before: number,
+  waiting: Preemptible<number>,
 ): Preemptible<number> {
   let done = before
   let pending: MaybePreemptible<number> = waiting
@@ -107,4 +145,3 @@ function* restOfVectors(
   }
   return done
 }
-
