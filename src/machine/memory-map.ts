@@ -32,7 +32,7 @@ export const JUMP_ENTRY_SIZE = 16
 
 /** Entries left until a region is compiled again for speed: u32 for each of REGION_SLOTS table slots. */
 export const REGION_COUNTER_BASE = 0x150000
-export const REGION_SLOTS = 16384
+export const REGION_SLOTS = 8192
 
 /** Software TLBs (software-tlb.ts): entries of 32 bytes {readTag i64, writeTag i64, addend u32, hpaPage u32, pad u64}. */
 export const TLB_POOL_BASE = 0x1000000
