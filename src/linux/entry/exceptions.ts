@@ -54,31 +54,24 @@ export function handleException(cpu: HostCpu, task: Task): void {
   task.trap.number = vector
   task.trap.errorCode = fault.hasErrorCode ? fault.errorCode : 0
   const rip = instructionAddress(task)
-  switch (vector) {
-    case 0:
-      return forceFault(task, { signal: SIGFPE, code: FPE_INTDIV, address: rip })
-    case 1:
-      return debugTrap(task, fault.dr6, rip)
-    case 3:
-      return forceFault(task, { signal: SIGTRAP, code: SI_KERNEL })
-    case 4:
-    case 5:
-      return forceFault(task, { signal: SIGSEGV, code: SI_KERNEL, address: 0 })
-    case 6:
-      return forceFault(task, { signal: SIGILL, code: ILL_ILLOPN, address: rip })
-    case 11:
-    case 12:
-      return forceFault(task, { signal: SIGBUS, code: SI_KERNEL, address: 0 })
-    case 16:
-    case 19:
-      return mathError(cpu, task, vector, rip)
-    case 17:
-      return forceFault(task, { signal: SIGBUS, code: BUS_ADRALN, address: 0 })
-    case 21:
-      return forceFault(task, { signal: SIGSEGV, code: SEGV_CPERR, address: 0 })
-    default:
-      return forceFault(task, { signal: SIGSEGV, code: SI_KERNEL, address: 0 })
+  if (vector === 1) debugTrap(task, fault.dr6, rip)
+  else if (vector === 16 || vector === 19) mathError(cpu, task, vector, rip)
+  else {
+    const { signal, code, address } = SIGNALS[vector] ?? GENERAL_PROTECTION
+    forceFault(task, address === 'none' ? { signal, code } : { signal, code, address: address === 'rip' ? rip : 0 })
   }
+}
+
+/** Signal, si_code and si_addr of the exceptions that need no look at the state. LUX-40; arch/x86/kernel/traps.c. */
+const GENERAL_PROTECTION = { signal: SIGSEGV, code: SI_KERNEL, address: 0 } as const
+const SIGNALS: Readonly<Record<number, { signal: number; code: number; address: 'rip' | 'none' | 0 }>> = {
+  0: { signal: SIGFPE, code: FPE_INTDIV, address: 'rip' },
+  3: { signal: SIGTRAP, code: SI_KERNEL, address: 'none' },
+  6: { signal: SIGILL, code: ILL_ILLOPN, address: 'rip' },
+  11: { signal: SIGBUS, code: SI_KERNEL, address: 0 },
+  12: { signal: SIGBUS, code: SI_KERNEL, address: 0 },
+  17: { signal: SIGBUS, code: BUS_ADRALN, address: 0 },
+  21: { signal: SIGSEGV, code: SEGV_CPERR, address: 0 },
 }
 
 export function instructionAddress(task: Task): number {
@@ -119,18 +112,16 @@ function pkeyDenies(task: Task, address: number): boolean {
 }
 
 function deviceNotAvailable(cpu: PinnedProcessor, task: Task): void {
-  switch (handleXfdFault(cpu, task)) {
-    case 'retry':
-      return
-    case 'not permitted':
-      return forceFault(task, { signal: SIGILL, code: ILL_ILLOPC, address: instructionAddress(task) })
-    case 'no memory':
-      return forceFault(task, { signal: SIGSEGV, code: SI_KERNEL, address: 0 })
-    case 'unexpected':
-      // CR0.TS is never set on this host; a real kernel warns and goes on.
-      task.kernel.log.warnOnce(`unexpected #NM in user mode at ${instructionAddress(task).toString(16)}`)
-      return forceFault(task, { signal: SIGSEGV, code: SI_KERNEL, address: 0 })
+  const outcome = handleXfdFault(cpu, task)
+  if (outcome === 'retry') return
+  if (outcome === 'not permitted') {
+    forceFault(task, { signal: SIGILL, code: ILL_ILLOPC, address: instructionAddress(task) })
+    return
   }
+  // CR0.TS is never set on this host; a real kernel warns of an unexpected #NM and goes on.
+  if (outcome === 'unexpected')
+    task.kernel.log.warnOnce(`unexpected #NM in user mode at ${instructionAddress(task).toString(16)}`)
+  forceFault(task, { signal: SIGSEGV, code: SI_KERNEL, address: 0 })
 }
 
 function debugTrap(task: Task, dr6: number, rip: number): void {

@@ -39,7 +39,7 @@ function dispatch(task: Task, nr: number, row: SyscallRow | undefined): void {
   task.refusal = null
   task.restartCheck = false
   kernel.syscalls.count(nr)
-  if (task.ptrace !== null && task.ptrace.stopsAtSyscalls) {
+  if (task.ptrace?.stopsAtSyscalls) {
     task.activity = tracedCall(task, nr, row)
     task.activityKind = 'syscall'
     return
@@ -71,7 +71,7 @@ function* tracedCall(task: Task, nr: number, row: SyscallRow | undefined): Preem
   const started = call(task, wanted, chosen)
   const result = typeof started === 'number' ? started : yield* started
   if (task.state === 'dead') return NO_RESULT
-  if (task.ptrace !== null && task.ptrace.stopsAtSyscalls && task.origRax !== -1) {
+  if (task.ptrace?.stopsAtSyscalls && task.origRax !== -1) {
     setResult(task, result)
     yield* stopAtSyscall(task)
     return task.context.lo(REG.RAX) + 4294967296 * task.context.hi(REG.RAX)

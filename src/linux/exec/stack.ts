@@ -61,7 +61,7 @@ export function buildStack(
   const words = 1 + argv.length + 1 + envp.length + 1 + auxv.length
   const sp = Math.floor((Math.floor(strings.top / 16) * 16 - words * 8) / 16) * 16
   const image = [argv.length, ...argumentsAt, 0, ...environment, 0, ...auxv]
-  image.forEach((value, i) => mm.putUserLong(sp + i * 8, value))
+  for (let i = 0; i < image.length; i++) mm.putUserLong(sp + i * 8, image[i])
   return sp
 }
 

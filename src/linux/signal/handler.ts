@@ -63,7 +63,7 @@ const RED_ZONE = 128
 export function deliverToHandler(task: Task, info: SignalInfo, action: SignalAction): void {
   task.kernel.trace.signal?.(task, `${signalName(info.signal)} si_code=${info.code}`)
   const { ptrace, context } = task
-  const wasStepping = ptrace !== null && ptrace.singleStep
+  const wasStepping = ptrace?.singleStep
   if (wasStepping) {
     ptrace.singleStep = false
     context.rflagsRest = context.rflagsRest & ~RFLAGS_TF

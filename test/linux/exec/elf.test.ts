@@ -40,7 +40,7 @@ describe('programs that cannot run here are refused with one reason [LUX-01]', (
     ['an empty file', new Uint8Array(0), 'not-elf'],
     [
       'a text file',
-      Uint8Array.from('hello world, this is no program at all, is it? no. ' + '.'.repeat(80), (c) => c.charCodeAt(0)),
+      Uint8Array.from(`hello world, this is no program at all, is it? no. ${'.'.repeat(80)}`, (c) => c.charCodeAt(0)),
       'not-elf',
     ],
     ['a header cut short', programBytes('processes').subarray(0, 40), 'truncated'],
