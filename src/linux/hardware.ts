@@ -3,13 +3,6 @@ import type { ExecutionContext } from '../machine/execution-context.ts'
 import type { MachineMemory } from '../machine/machine-memory.ts'
 import type { RestoreForm, SaveForm } from '../machine/xsave/forms.ts'
 
-export interface CpuidResult {
-  eax: number
-  ebx: number
-  ecx: number
-  edx: number
-}
-
 export interface HostFault {
   readonly vector: number
   readonly hasErrorCode: boolean
@@ -49,9 +42,9 @@ export interface HostProcessor {
   setXcr0(value: number): void
   setXss(value: number): void
   setPkru(value: number): void
+  setMxcsr(value: number): void
   readXfdErr(): number
   writeXfdErr(value: number): void
-  cpuid(leaf: number, subleaf: number): CpuidResult
   tsc(): number
 }
 

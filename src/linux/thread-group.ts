@@ -23,6 +23,8 @@ export class ThreadGroup {
   readonly pending = new PendingSignals()
   /** Woken when a child changes state, and when a signal for rt_sigtimedwait arrives. */
   readonly childEvents = new WaitQueue()
+  /** Woken when a task of the group ends. */
+  readonly threadEvents = new WaitQueue()
   limits: Limits
   timers: IntervalTimers | null = null
   /** Set once the whole group is on its way out: the wait status it will have. */

@@ -7,12 +7,13 @@ import { walkPath } from '../fs/path-walk.ts'
 import { RLIMIT_STACK } from '../limits.ts'
 import type { Mm } from '../mm/mm.ts'
 import type { MaybePreemptible, Preemptible } from '../preemption.ts'
-import { PREEMPTION_POINT, withPreemptionDisabled } from '../preemption.ts'
+import { withPreemptionDisabled } from '../preemption.ts'
 import { finishVfork } from '../proc/exit.ts'
 import { setInitialSegments } from '../segments/user-segments.ts'
 import { resetAltStack } from '../signal/alt-stack.ts'
 import { killTask } from '../signal/send.ts'
 import type { Task } from '../task.ts'
+import { waitUntil } from '../wait-queue.ts'
 import { type ElfProgram, readElf } from './elf.ts'
 import { mapProgram } from './load.ts'
 import { ProgramError } from './program-error.ts'
@@ -140,7 +141,8 @@ function* killOtherThreads(task: Task): Preemptible<void> {
     other.replacedByExec = true
     killTask(other)
   }
-  while (group.tasks.length > 1 && group.groupExit === null) yield PREEMPTION_POINT
+  const alone = () => group.tasks.length === 1 || group.groupExit !== null
+  while (!alone()) yield* waitUntil(task, group.threadEvents, alone, Number.POSITIVE_INFINITY, true)
   if (group.leader !== task) {
     // The caller takes over the leader's place and number.
     task.kernel.tasks.delete(task.tid)

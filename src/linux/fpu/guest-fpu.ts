@@ -3,14 +3,22 @@ import { EFAULT, EINVAL, EPERM, refuse } from '../errno.ts'
 import type { Kernel } from '../kernel.ts'
 import type { PinnedProcessor } from '../processor.ts'
 import type { Task } from '../task.ts'
-import { kernelSize as kernelSizeOf, userSize as userSizeOf } from './config.ts'
+import { kernelSize as kernelSizeOf, userSize as userSizeOf, type XstateConfig } from './config.ts'
 import type { GuestFpu, HostXstate, UabiLoad } from './door.ts'
 import { FpState } from './fpstate.ts'
 import type { FxsaveFields } from './legacy-fields.ts'
 import { groupPermission } from './permission.ts'
 import { loadForUser, markActive, restoreRegisters, saveRegisters, updateXfd as writeXfd } from './registers.ts'
 import type { FpuThread } from './thread-fpu.ts'
-import { checkUabi, componentAt, copyFromUabi as loadUabi, copyToUabi as storeUabi } from './uabi-copy.ts'
+import {
+  checkFeatures,
+  checkHeader,
+  checkMxcsr,
+  componentAt,
+  copyFromUabi as loadUabi,
+  copyToUabi as storeUabi,
+  type UabiRefusal,
+} from './uabi-copy.ts'
 
 /** What a handle of the door stands for (Linux's struct fpu_guest). GFPU §1. */
 class GuestFpuState {
@@ -201,9 +209,19 @@ export function copyFromUabi(handle: GuestFpu, from: Uint8Array, at: number, sup
       `XSTATE_BV has components this host's KVM does not support: 0x${((hi !== 0 ? hi : foreign) >>> 0).toString(16)}`,
     )
   }
-  const refusal = checkUabi(xstate, fpstate, from, at)
+  const refusal = checkGuestImage(xstate, fpstate, from, at)
   if (refusal !== null) return refusedLoad(refusal.rule, refusal.because)
   return { status: 0, pkru: loadUabi(xstate, mem, fpstate, from, at), rule: '', because: '' }
+}
+
+/** What an image must satisfy in the profile's era (XSAVE §5). */
+function checkGuestImage(xstate: XstateConfig, fpstate: FpState, from: Uint8Array, at: number): UabiRefusal | null {
+  const { setRequiresImageFeatures, setChecksHeader, setAlwaysChecksMxcsr } = xstate.profile.xsave
+  return (
+    (setRequiresImageFeatures ? checkFeatures(fpstate, from, at) : null) ??
+    (setChecksHeader ? checkHeader(from, at) : null) ??
+    checkMxcsr(xstate, from, at, setAlwaysChecksMxcsr)
+  )
 }
 
 /** XSAVE-25. */

@@ -75,29 +75,39 @@ export interface UabiRefusal {
   readonly because: string
 }
 
-/** Header and MXCSR checks (validate_user_xstate_header; PERM-56, XSAVE-18..20). Changes nothing. */
-export function checkUabi(config: XstateConfig, fpstate: FpState, from: Uint8Array, at: number): UabiRefusal | null {
+/** XSTATE_BV within what the buffer can hold (XSAVE-18, PERM-56). */
+export function checkFeatures(fpstate: FpState, from: Uint8Array, at: number): UabiRefusal | null {
   const view = new DataView(from.buffer, from.byteOffset + at)
-  const xstateBv = view.getInt32(XSTATE_BV_OFFSET, true)
-  const high = view.getInt32(XSTATE_BV_OFFSET + 4, true)
-  const foreign = xstateBv & ~fpstate.userXfeatures
-  if (foreign !== 0 || high !== 0) {
-    return {
-      rule: 'XSAVE-18',
-      because: `XSTATE_BV has components the buffer has no room for: 0x${((high !== 0 ? high : foreign) >>> 0).toString(16)}`,
-    }
-  }
-  if (view.getInt32(XCOMP_BV_OFFSET, true) !== 0 || view.getInt32(XCOMP_BV_OFFSET + 4, true) !== 0) {
-    return { rule: 'XSAVE-19', because: 'XCOMP_BV is not 0: the user format is the standard one' }
-  }
-  for (let i = XCOMP_BV_OFFSET + 8; i < XSAVE_LEGACY_AND_HEADER; i++) {
-    if (from[at + i] !== 0) return { rule: 'XSAVE-19', because: `reserved header byte ${i} is not 0` }
-  }
-  if ((xstateBv & (XFEATURE_MASK_FPSSE | XFEATURE_MASK_YMM)) !== 0) {
-    const mxcsr = view.getUint32(FXSAVE.MXCSR, true)
-    if ((mxcsr & ~config.mxcsrMask) !== 0) return { rule: 'XSAVE-20', because: `MXCSR 0x${mxcsr.toString(16)} has reserved bits` }
+  const high = view.getUint32(XSTATE_BV_OFFSET + 4, true)
+  const foreign = (view.getInt32(XSTATE_BV_OFFSET, true) & ~fpstate.userXfeatures) >>> 0
+  if (foreign === 0 && high === 0) return null
+  const bits = high === 0 ? foreign.toString(16) : `${high.toString(16)}${foreign.toString(16).padStart(8, '0')}`
+  return { rule: 'XSAVE-18', because: `XSTATE_BV has components the buffer has no room for: 0x${bits}` }
+}
+
+/** The rest of the header is zero (XSAVE-19). */
+export function checkHeader(from: Uint8Array, at: number): UabiRefusal | null {
+  for (let i = XCOMP_BV_OFFSET; i < XSAVE_LEGACY_AND_HEADER; i++) {
+    if (from[at + i] === 0) continue
+    const because =
+      i < XCOMP_BV_OFFSET + 8 ? 'XCOMP_BV is not 0: the user format is the standard one' : `reserved header byte ${i} is not 0`
+    return { rule: 'XSAVE-19', because }
   }
   return null
+}
+
+/** No reserved MXCSR bit, where MXCSR counts (XSAVE-20). */
+export function checkMxcsr(config: XstateConfig, from: Uint8Array, at: number, always: boolean): UabiRefusal | null {
+  const view = new DataView(from.buffer, from.byteOffset + at)
+  const counts = always || (view.getInt32(XSTATE_BV_OFFSET, true) & (XFEATURE_MASK_FPSSE | XFEATURE_MASK_YMM)) !== 0
+  const mxcsr = view.getUint32(FXSAVE.MXCSR, true)
+  if (!counts || (mxcsr & ~config.mxcsrMask) === 0) return null
+  return { rule: 'XSAVE-20', because: `MXCSR 0x${mxcsr.toString(16)} has reserved bits` }
+}
+
+/** All checks of the common validator (validate_user_xstate_header and MXCSR; PERM-56). Changes nothing. */
+export function checkUabi(config: XstateConfig, fpstate: FpState, from: Uint8Array, at: number): UabiRefusal | null {
+  return checkFeatures(fpstate, from, at) ?? checkHeader(from, at) ?? checkMxcsr(config, from, at, false)
 }
 
 /**

@@ -59,7 +59,6 @@ export function makeProc(kernel: Kernel): FixedDirectory {
   add('sys/kernel/threads-max', () => '62000\n')
   add('sys/kernel/core_pattern', () => 'core\n')
   add('sys/kernel/randomize_va_space', () => '0\n')
-  add('sys/kernel/yama/ptrace_scope', () => '0\n')
   add('sys/vm/overcommit_memory', () => '1\n')
   add('sys/vm/max_map_count', () => '65530\n')
   add('sys/vm/nr_hugepages', () => '0\n')

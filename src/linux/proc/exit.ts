@@ -36,6 +36,7 @@ export function exitTask(task: Task, status: WaitStatus): void {
   mm.release()
   if (task !== group.leader) kernel.tasks.delete(task.tid)
   ptraceExit(task, status)
+  group.threadEvents.wakeAll()
   if (group.tasks.length === 0) groupIsDead(group)
   kernel.machine.freeContext(task.context)
 }

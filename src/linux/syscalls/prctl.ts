@@ -12,6 +12,7 @@ const PR_SET_TSC = 26
 const PR_SET_NO_NEW_PRIVS = 38
 const PR_GET_NO_NEW_PRIVS = 39
 const PR_SET_VMA = 0x53564d41
+const PR_SET_PTRACER = 0x59616d61
 const PR_TSC_ENABLE = 1
 
 /** prctl(2): the options that need nothing of the model but a note. Others are EINVAL, as for a kernel that lacks them. */
@@ -45,6 +46,7 @@ export function prctl(task: Task, a: SyscallArguments): number {
       return user === 1 ? 0 : -EINVAL
     case PR_GET_NO_NEW_PRIVS:
       return 0
+    case PR_SET_PTRACER: // no Yama
     case PR_SET_VMA:
       return -EINVAL // built without CONFIG_ANON_VMA_NAME; glibc tries it for thread stacks
     default:

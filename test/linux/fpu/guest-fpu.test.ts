@@ -16,6 +16,7 @@ import {
   updateGuestXfd,
   userFeatures,
 } from '../../../src/linux/fpu/door.ts'
+import { kernelFpuBegin, kernelFpuEnd } from '../../../src/linux/fpu/kernel-fpu.ts'
 import { newFxsaveFields } from '../../../src/linux/fpu/legacy-fields.ts'
 import type { Kernel } from '../../../src/linux/kernel.ts'
 import { HostOops } from '../../../src/linux/oops.ts'
@@ -219,5 +220,23 @@ describe('swapping', () => {
     loadGuestFpu(v.cpu, v.fpu)
     freeGuestFpu(v.fpu)
     expect(v.kernel.log.lines.at(-1)).toContain('GFPU-05')
+  })
+})
+
+describe('vector registers for the kernel itself [GFPU-13]', () => {
+  test('live guest registers go to the vCPU image and come back before the next entry', () => {
+    const v = vcpu()
+    const { mem } = v.kernel.machine
+    const xmm0 = (v.cpu.processor.registerFile + 0x400) >> 2
+    loadGuestFpu(v.cpu, v.fpu)
+    mem.i32[xmm0] = 0x4444
+    kernelFpuBegin(v.cpu, false)
+    expect(v.process.task.fpu.needLoad).toBe(true)
+    expect(v.cpu.fpuOwner).toBeNull()
+    mem.i32[xmm0] = 0
+    expect(() => kernelFpuBegin(v.cpu, false)).toThrow('GFPU-13')
+    kernelFpuEnd(v.cpu)
+    ensureRegistersLoaded(v.cpu)
+    expect(mem.i32[xmm0]).toBe(0x4444)
   })
 })
