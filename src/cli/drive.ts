@@ -1,11 +1,15 @@
 import type { InputSource } from '../linux/fs/host-stream.ts'
+import { InputPump } from './input-pump.ts'
+import type { Output } from './output.ts'
 import type { ProgramHost } from './program-host.ts'
-import { EXIT_FAILURE } from './report.ts'
+import { EXIT_FAILURE, EXIT_INTERRUPTED } from './report.ts'
 import { describeState } from './state.ts'
 
 export interface DriveOptions {
   /** Instructions of host and guests together. */
   readonly maxInstructions: number
+  readonly stdin: InputSource
+  readonly outputs: readonly Output[]
 }
 
 export type RunEnd =
@@ -13,33 +17,36 @@ export type RunEnd =
   /** Stopped from outside, or nothing can run any more: `code` is our exit code. */
   | { readonly kind: 'stopped'; readonly because: string; readonly code: number; readonly state: string }
 
-/** A slice should last about this long, so that Ctrl-C and input are looked at often enough. */
+/** A slice lasts about this long, so that Ctrl-C, input and output are looked at often enough. */
 const SLICE_MS = 8
-const EXIT_INTERRUPTED = 130
 
-/** Runs the host in slices until its first program ends, and looks after signals and input in between. */
-export async function drive(host: ProgramHost, stdin: InputSource, options: DriveOptions): Promise<RunEnd> {
+/** Runs the host in slices until its first program ends, and looks after signals, input and output in between. */
+export async function drive(host: ProgramHost, options: DriveOptions): Promise<RunEnd> {
   const { kernel, machine } = host
+  const { stdin, outputs, maxInstructions } = options
+  const input = new InputPump(stdin)
   let interrupted = false
   const interrupt = () => {
+    // The first asks; whoever asks twice does not want to wait.
+    if (interrupted) process.exit(EXIT_INTERRUPTED)
     interrupted = true
+    input.interrupt()
+    for (const output of outputs) output.interrupt()
   }
   process.on('SIGINT', interrupt)
-  const input = new InputPump(stdin)
+  const stopped = (because: string, code: number): RunEnd => ({ kind: 'stopped', because, code, state: describeState(host) })
   try {
-    let slice = 200_000
     for (;;) {
-      const left = options.maxInstructions - machine.retired
-      if (left <= 0) return stopped(host, `stopped after ${machine.retired} instructions (--max-instructions)`, EXIT_FAILURE)
-      const started = performance.now()
-      const end = kernel.runSlice(Math.min(slice, left))
+      const left = maxInstructions - machine.retired
+      if (left <= 0) return stopped(`stopped after ${machine.retired} instructions (--max-instructions)`, EXIT_FAILURE)
+      const until = performance.now() + SLICE_MS
+      const end = kernel.runSlice(left, () => performance.now() > until || outputs.some((output) => output.backlogged))
       if (end.state === 'exited') return { kind: 'exited', status: end.status }
-      if (interrupted) return stopped(host, 'interrupted', EXIT_INTERRUPTED)
-      if (end.state === 'stuck') return stopped(host, 'every task sleeps and nothing will wake one', EXIT_FAILURE)
-      const took = performance.now() - started
-      slice = Math.max(10_000, Math.min(100_000_000, Math.round((slice * SLICE_MS) / Math.max(took, 0.5))))
-      if (end.state === 'waiting') await input.more()
+      if (interrupted) return stopped('interrupted', EXIT_INTERRUPTED)
+      if (end.state === 'stuck') return stopped('every task sleeps and nothing will wake one', EXIT_FAILURE)
+      if (end.state === 'waiting') await waitForInput(host, input, end.until)
       else await new Promise((resolve) => setImmediate(resolve))
+      for (const output of outputs) if (!interrupted) await output.room()
     }
   } finally {
     process.off('SIGINT', interrupt)
@@ -47,43 +54,8 @@ export async function drive(host: ProgramHost, stdin: InputSource, options: Driv
   }
 }
 
-function stopped(host: ProgramHost, because: string, code: number): RunEnd {
-  return { kind: 'stopped', because, code, state: describeState(host) }
-}
-
-/** Reads standard input only once a program waits for it. */
-class InputPump {
-  private readonly source: InputSource
-  private started = false
-  private wake: () => void = () => {}
-
-  constructor(source: InputSource) {
-    this.source = source
-  }
-
-  /** Resolves when there is more input, or soon. */
-  async more(): Promise<void> {
-    if (!this.started) {
-      this.started = true
-      process.stdin.on('data', (chunk: Buffer) => {
-        this.source.push(new Uint8Array(chunk))
-        this.wake()
-      })
-      process.stdin.on('end', () => {
-        this.source.end()
-        this.wake()
-      })
-    }
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, 100)
-      this.wake = () => {
-        clearTimeout(timer)
-        resolve()
-      }
-    })
-  }
-
-  close(): void {
-    if (this.started) process.stdin.destroy()
-  }
+/** Virtual time stands still while input is awaited; if none comes before the next timer is due, time passes up to it. */
+async function waitForInput({ kernel }: ProgramHost, input: InputPump, until: number): Promise<void> {
+  const came = await input.more((until - kernel.clock.now) / 1e6)
+  if (!came && until !== Number.POSITIVE_INFINITY) kernel.clock.skipTo(until)
 }

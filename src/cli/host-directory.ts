@@ -1,33 +1,58 @@
 import * as fs from 'node:fs'
-import { join } from 'node:path'
-import { EIO } from '../linux/errno.ts'
 import type { HostFileHandle, HostFileInfo, HostFiles } from '../linux/fs/host-bind.ts'
+import { errnoOf } from './errno.ts'
 
-/** A directory or file of this machine, as the kernel model sees it through a bind. */
+/** O_NONBLOCK: a pipe that takes a file's place after the lookup must not hold up the whole host. */
+const SAFE_OPEN = (fs.constants.O_NOFOLLOW ?? 0) | (fs.constants.O_NONBLOCK ?? 0)
+/** A program may not make set-uid files here, whatever it may in its own world. */
+const PERMISSIONS = 0o777
+
+class LeavesBind extends Error {
+  readonly code = 'ELOOP'
+}
+
+/**
+ * A directory or file of this machine, as the kernel model sees it through a bind. File names are bytes, one character each, in the
+ * model and `Buffer`s here.
+ */
 export class HostDirectory implements HostFiles {
-  private readonly root: string
+  private readonly root: Buffer
   readonly create?: (path: string, mode: number) => number
   readonly makeDirectory?: (path: string, mode: number) => number
   readonly remove?: (path: string, directory: boolean) => number
   readonly rename?: (from: string, to: string) => number
 
+  /** The place itself may be a link: the person named it. */
   constructor(root: string, readOnly: boolean) {
-    this.root = root
+    this.root = fs.realpathSync.native(root, { encoding: 'buffer' })
     if (readOnly) return
-    this.create = (path, mode) => attempt(() => fs.closeSync(fs.openSync(this.at(path), 'wx', mode)))
-    this.makeDirectory = (path, mode) => attempt(() => fs.mkdirSync(this.at(path), mode))
+    this.create = (path, mode) => attempt(() => fs.closeSync(fs.openSync(this.at(path), 'wx', mode & PERMISSIONS)))
+    this.makeDirectory = (path, mode) => attempt(() => fs.mkdirSync(this.at(path), mode & PERMISSIONS))
     this.remove = (path, directory) => attempt(() => (directory ? fs.rmdirSync(this.at(path)) : fs.unlinkSync(this.at(path))))
     this.rename = (from, to) => attempt(() => fs.renameSync(this.at(from), this.at(to)))
   }
 
-  private at(path: string): string {
-    return path === '' ? this.root : join(this.root, path)
+  /**
+   * Where `path` lies here. The model resolves every link itself, so its paths go through none; but a program that holds a directory
+   * open can put a link in that directory's place (rename), and what it then asks for must not lead outside.
+   */
+  private at(path: string): Buffer {
+    if (path === '') return this.root
+    const slash = path.lastIndexOf('/')
+    if (slash >= 0) {
+      const parent = this.below(path.slice(0, slash))
+      if (!fs.realpathSync.native(parent, { encoding: 'buffer' }).equals(parent)) throw new LeavesBind()
+    }
+    return this.below(path)
+  }
+  private below(path: string): Buffer {
+    const separator = this.root.length === 1 ? [] : [Buffer.from('/')]
+    return Buffer.concat([this.root, ...separator, Buffer.from(path, 'latin1')])
   }
 
   info(path: string): HostFileInfo | number {
     return attempt(() => {
-      // The bound place itself may be a link: the person named it.
-      const found = path === '' ? fs.statSync(this.at(path)) : fs.lstatSync(this.at(path))
+      const found = fs.lstatSync(this.at(path))
       return { mode: found.mode, size: found.size, time: Math.floor(found.mtimeMs) * 1e6, links: found.nlink }
     })
   }
@@ -38,10 +63,8 @@ export class HostDirectory implements HostFiles {
     return attempt(() => fs.readlinkSync(this.at(path), { encoding: 'latin1' }))
   }
   open(path: string, access: 'read' | 'write' | 'read-write'): HostFileHandle | number {
-    // O_NOFOLLOW: a link that appears after the lookup must not lead outside.
     const flags = { read: fs.constants.O_RDONLY, write: fs.constants.O_WRONLY, 'read-write': fs.constants.O_RDWR }[access]
-    const noFollow = path === '' ? 0 : fs.constants.O_NOFOLLOW
-    return attempt(() => fileHandle(fs.openSync(this.at(path), flags | noFollow)))
+    return attempt(() => fileHandle(fs.openSync(this.at(path), flags | SAFE_OPEN)))
   }
 }
 
@@ -55,36 +78,11 @@ function fileHandle(fd: number): HostFileHandle {
   }
 }
 
-/** The value, 0 for none, or -errno (Linux numbers; a number this machine's system gives another meaning is EIO). */
+/** The value, 0 for none, or -errno. */
 function attempt<T>(action: () => T): (T extends void ? number : T) | number {
   try {
     return (action() ?? 0) as T extends void ? number : T
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code
-    return code !== undefined && code in LINUX_ERRNO ? -LINUX_ERRNO[code] : -EIO
+    return -errnoOf(error)
   }
-}
-
-/** errno numbers of x86-64 Linux for what file operations report; this machine's own numbers may differ. */
-const LINUX_ERRNO: Readonly<Record<string, number>> = {
-  EPERM: 1,
-  ENOENT: 2,
-  EIO: 5,
-  EBADF: 9,
-  EACCES: 13,
-  EEXIST: 17,
-  EXDEV: 18,
-  ENOTDIR: 20,
-  EISDIR: 21,
-  EINVAL: 22,
-  ENFILE: 23,
-  EMFILE: 24,
-  EFBIG: 27,
-  ENOSPC: 28,
-  ESPIPE: 29,
-  EROFS: 30,
-  EMLINK: 31,
-  ENAMETOOLONG: 36,
-  ENOTEMPTY: 39,
-  ELOOP: 40,
 }

@@ -29,7 +29,7 @@ export function programHost(options: HostOptions): ProgramHost {
   const machine = new Machine({
     model,
     processors: options.cpus,
-    physicalBytes: options.memory & ~0xffff,
+    physicalBytes: Math.floor(options.memory / 0x10000) * 0x10000,
     decoder: decoderModule(),
     engine: engineOptions(options.engine ?? ''),
     seed: options.seed,
@@ -48,9 +48,9 @@ export function decoderModule(): WebAssembly.Module {
 export function engineOptions(text: string): EngineOptions {
   const options: Record<string, boolean | number> = {}
   for (const word of text.split(',').filter((w) => w !== '')) {
-    const limit = /^regionLimit=(\d+)$/.exec(word)
+    const limit = /^regionLimit=([1-9]\d*)$/.exec(word)
     const name = ENGINE_SWITCHES.find((s) => word === `no-${s}`)
-    if (limit !== null) options['regionLimit'] = Math.max(1, Number(limit[1]))
+    if (limit !== null) options['regionLimit'] = Number(limit[1])
     else if (name !== undefined) options[name] = false
     else {
       throw new UserError({

@@ -6,10 +6,18 @@ export const EXIT_USAGE = 2
 export const EXIT_FAILURE = 125
 export const EXIT_NOT_RUNNABLE = 126
 export const EXIT_NOT_FOUND = 127
+/** As a shell reports a program that SIGINT ended. */
+export const EXIT_INTERRUPTED = 130
+/** ... and one that SIGPIPE ended. */
+export const EXIT_BROKEN_PIPE = 141
+
+/** What somebody typed may hold line breaks and terminal commands: none of them in a message. */
+const oneLine = (text: string): string =>
+  Array.from(text.trim(), (c) => (c < ' ' || (c >= '\x7f' && c < '\xa0') ? ' ' : c)).join('')
 
 /** One line on stderr about an error, and the exit code for it. */
 export function report(error: unknown): number {
-  const say = (text: string) => process.stderr.write(`worldswitch: ${text.replaceAll('\n', ' ')}\n`)
+  const say = (text: string) => process.stderr.write(`worldswitch: ${oneLine(text)}\n`)
   if (error instanceof ProgramError) {
     say(error.message)
     return error.code === 'not-found' ? EXIT_NOT_FOUND : EXIT_NOT_RUNNABLE
@@ -21,4 +29,9 @@ export function report(error: unknown): number {
   if (process.env['WORLDSWITCH_DEBUG'] !== undefined && error instanceof Error) process.stderr.write(`${error.stack}\n`)
   say(`internal error: ${error instanceof Error ? error.message : String(error)} (WORLDSWITCH_DEBUG=1 shows where)`)
   return EXIT_FAILURE
+}
+
+/** A mistake on the command line that `commander` found, in its words. */
+export function usageLine(text: string): string {
+  return `worldswitch: ${oneLine(text.replace(/^error: /, '').replaceAll(/\n+/g, ' '))}\n`
 }

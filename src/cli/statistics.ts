@@ -1,5 +1,6 @@
 import { syscallTable } from '../linux/syscalls/table.ts'
 import type { ProgramHost } from './program-host.ts'
+import { unmodelled } from './unmodelled.ts'
 
 export interface Statistics {
   readonly instructions: { readonly host: number; readonly guest: number }
@@ -17,15 +18,9 @@ export interface Statistics {
 }
 
 /** Counts of a run; every one a by-product of the run. */
-export function statistics({ machine, kernel }: ProgramHost): Statistics {
+export function statistics(host: ProgramHost): Statistics {
+  const { machine, kernel } = host
   const { counters, code } = machine
-  const unmodelled = kernel.syscalls.unsupported().map(([what, count]) => `${what} (${count} times)`)
-  for (const i of machine.unsupported.list()) {
-    if (i.reason === 'invalid') continue
-    const why =
-      i.reason === 'model' ? `not on this CPU model (${i.features.join(' ')})` : `not in the engine (${i.features.join(' ')})`
-    unmodelled.push(`instruction ${i.mnemonic} [${i.bytes}] at ${i.rip.toString(16)}: ${why} (${i.count} times)`)
-  }
   return {
     instructions: { host: machine.retired - counters.guestRetired, guest: counters.guestRetired },
     syscalls: Object.fromEntries(kernel.syscalls.list().map(([nr, count]) => [syscallTable[nr]?.name ?? `number ${nr}`, count])),
@@ -37,7 +32,7 @@ export function statistics({ machine, kernel }: ProgramHost): Statistics {
     xrstor: { executed: counters.xrstorExecuted, bytes: counters.xrstorBytes },
     msrReads: counters.msrReads,
     msrWrites: counters.msrWrites,
-    unmodelled,
+    unmodelled: unmodelled(host),
   }
 }
 

@@ -1,4 +1,5 @@
-import type { Kernel } from '../linux/kernel.ts'
+import type { ProgramHost } from './program-host.ts'
+import { modelsWith } from './unmodelled.ts'
 
 export interface TraceOptions {
   readonly strace: boolean
@@ -8,7 +9,7 @@ export interface TraceOptions {
 }
 
 /** Connects the kernel's trace hooks to standard error. */
-export function attachTraces(kernel: Kernel, options: TraceOptions): void {
+export function attachTraces({ kernel, machine }: ProgramHost, options: TraceOptions): void {
   const say = (text: string) => process.stderr.write(`${text}\n`)
   const { trace } = kernel
   if (options.strace || options.explain) {
@@ -33,4 +34,13 @@ export function attachTraces(kernel: Kernel, options: TraceOptions): void {
   }
   trace.fpu = (name, task, values) => event(name, task.tid, values)
   trace.event = (name, task, values) => event(name, task?.tid ?? null, values)
+  machine.unsupported.onFirst = ({ mnemonic, bytes, rip, reason, features }) =>
+    event('unsupported_instruction', null, {
+      mnemonic,
+      bytes,
+      at: rip.toString(16),
+      reason,
+      feature: features.join(' '),
+      models: modelsWith(features).join(' '),
+    })
 }

@@ -1,22 +1,11 @@
 #!/usr/bin/env node
-import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import { Command, CommanderError, Option } from 'commander'
 import packageJson from '../../package.json' with { type: 'json' }
-import { EXIT_FAILURE, EXIT_USAGE, report } from './report.ts'
+import { MAX_PROCESSORS } from '../machine/memory-map.ts'
+import { assignment, collect, count, memorySize, seed, upTo } from './option-values.ts'
+import { EXIT_BROKEN_PIPE, EXIT_FAILURE, EXIT_USAGE, report, usageLine } from './report.ts'
 
 /** The command line. Each command's code is loaded when it is used, so that start-up pays for one only. */
-
-const collect = (value: string, before: string[]): string[] => [...before, value]
-const count = (text: string): number => {
-  const value = Number(text.replaceAll('_', ''))
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('a whole number above 0 is needed.')
-  return value
-}
-/** `512M`, `2G`, or bytes. */
-const bytes = (text: string): number => {
-  const match = /^(\d+)([KMG]?)$/i.exec(text)
-  if (match === null) throw new InvalidArgumentError('a size such as 512M or 2G is needed.')
-  return Number(match[1]) * { '': 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3 }[match[2].toLowerCase() as '' | 'k' | 'm' | 'g']
-}
 
 const program = new Command('worldswitch')
   .description("KVM without the hardware: Linux's x86 guest-state virtualization on a modelled host.")
@@ -24,7 +13,7 @@ const program = new Command('worldswitch')
   .configureHelp({ helpWidth: 100 })
   .enablePositionalOptions()
   .exitOverride()
-  .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'worldswitch: ')) })
+  .configureOutput({ outputError: (text, write) => write(usageLine(text)) })
 
 program
   .command('exec')
@@ -33,17 +22,17 @@ program
   .addHelpText('beforeAll', 'Example: worldswitch exec --cpu SapphireRapids --kernel linux-6.12 -- ./amx_test\n')
   .option('--cpu <model>', "CPU model in QEMU's -cpu grammar: MODEL[,+feature][,-feature][,feature=on|off]", 'SapphireRapids')
   .option('--kernel <profile>', 'kernel whose behaviour the host has', 'linux-6.12')
-  .option('--cpus <n>', 'logical processors of the host (1 to 16)', count, 2)
-  .option('--memory <size>', 'memory of the host', bytes, 1024 ** 3)
+  .option('--cpus <n>', 'logical processors of the host (1 to 16)', upTo(MAX_PROCESSORS), 2)
+  .option('--memory <size>', 'memory of the host', memorySize, 1024 ** 3)
   .option('--bind <dir[:at][:ro]>', 'show a directory or file of this machine to the program; repeatable', collect, [])
-  .option('--env <name=value>', 'set an environment variable of the program; repeatable (none is inherited)', collect, [])
+  .option('--env <name=value>', 'set an environment variable of the program; repeatable (none is inherited)', assignment, [])
   .option('--strace', 'print every system call', false)
   .option('--trace', 'print the events that matter, in order', false)
-  .option('--trace-format <text|json>', 'form of --trace', 'text')
+  .addOption(new Option('--trace-format <format>', 'form of --trace').choices(['text', 'json']).default('text'))
   .option('--explain', 'print why a call was refused, with the rule', false)
   .option('--stats', 'print counts at the end', false)
   .option('--stats-json <file>', 'write the counts to a file as JSON')
-  .option('--seed <n>', 'seed of every random choice of the run', (text) => Number(text) | 0, 1)
+  .option('--seed <n>', 'seed of every random choice of the run', seed, 1)
   .option('--max-instructions <n>', 'stop after this many instructions of host and guests together', count)
   .option('--engine <switches>', 'turn engine optimizations off: no-tiers,no-jumpCache,... or regionLimit=N')
   .argument('<program>')
@@ -66,6 +55,10 @@ program
   })
 
 async function main(): Promise<void> {
+  // Errors of streams and timers. Who reads our output may go away: what SIGPIPE does to others.
+  process.on('uncaughtException', (error: NodeJS.ErrnoException) => {
+    process.exit(error.code === 'EPIPE' ? EXIT_BROKEN_PIPE : report(error))
+  })
   try {
     await program.parseAsync()
   } catch (error) {

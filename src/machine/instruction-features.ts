@@ -90,7 +90,7 @@ const NAMES: Readonly<Record<string, FeatureName | null>> = {
 }
 
 /** The model's feature that an iced CPUID feature stands for; null when any x86-64 processor has it; undefined when unknown. */
-function modelFeature(name: string): FeatureName | null | undefined {
+export function modelFeature(name: string): FeatureName | null | undefined {
   if (name in NAMES) return NAMES[name]
   const qemu = name.toLowerCase()
   for (const candidate of [qemu, qemu.replaceAll('_', '-'), qemu.replaceAll('_', '')]) {
