@@ -1,6 +1,7 @@
 import { setThreadArea } from '../segments/ldt.ts'
-import { fileCalls } from './files.ts'
+import { descriptorCalls } from './descriptors.ts'
 import { memoryCalls } from './memory.ts'
+import { nameCalls } from './names.ts'
 import { pollCalls } from './poll.ts'
 import { processCalls } from './process.ts'
 import { schedulingCalls } from './scheduling.ts'
@@ -8,12 +9,15 @@ import { signalCalls } from './signals.ts'
 import { full, type SyscallRow, type SyscallRows } from './support.ts'
 import { absentCalls, systemCalls } from './system.ts'
 import { timeCalls } from './time.ts'
+import { transferCalls } from './transfer.ts'
 
 export type { SyscallRow } from './support.ts'
 
 /** Numbers of the 64-bit table (arch/x86/entry/syscalls/syscall_64.tbl). A number without row is ENOSYS, and counted. */
 const rows64: SyscallRows = {
-  ...fileCalls,
+  ...transferCalls,
+  ...descriptorCalls,
+  ...nameCalls,
   ...memoryCalls,
   ...signalCalls,
   ...timeCalls,
@@ -27,9 +31,9 @@ const rows64: SyscallRows = {
 /** INT 0x80 (syscall_32.tbl): what LUX-12 needs, and calls whose arguments mean the same in both ABIs. */
 const rows32: SyscallRows = {
   1: processCalls[60],
-  4: fileCalls[1],
-  3: fileCalls[0],
-  6: fileCalls[3],
+  4: transferCalls[1],
+  3: transferCalls[0],
+  6: descriptorCalls[3],
   20: processCalls[39],
   24: { ...processCalls[102], name: 'getuid16' },
   37: signalCalls[62],

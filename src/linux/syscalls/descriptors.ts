@@ -1,19 +1,4 @@
-import {
-  EACCES,
-  EBADF,
-  EEXIST,
-  EFAULT,
-  EINVAL,
-  EISDIR,
-  ELOOP,
-  ENAMETOOLONG,
-  ENOENT,
-  ENOTDIR,
-  EPERM,
-  ERANGE,
-  ESPIPE,
-  EXDEV,
-} from '../errno.ts'
+import { EBADF, EEXIST, EFAULT, EINVAL, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM, ESPIPE } from '../errno.ts'
 import {
   O_ACCMODE,
   O_APPEND,
@@ -39,29 +24,11 @@ import { makePipe } from '../fs/pipe.ts'
 import type { MaybePreemptible, Preemptible } from '../preemption.ts'
 import type { Task } from '../task.ts'
 import type { SyscallArguments } from './arguments.ts'
-import { fileStat, statx } from './stat.ts'
+import { readPath } from './names.ts'
 import { full, partial, type SyscallRows } from './support.ts'
-import { transferCalls } from './transfer.ts'
 
-export const AT_SYMLINK_NOFOLLOW = 0x100
-export const AT_REMOVEDIR = 0x200
-export const AT_SYMLINK_FOLLOW = 0x400
-export const AT_EMPTY_PATH = 0x1000
-
-/** A path argument, or -errno. */
-export function readPath(task: Task, user: number): string | number {
-  const path = task.mm.stringFromUser(user)
-  return path === null ? -EFAULT : path === undefined ? -ENAMETOOLONG : path
-}
-
-function find(task: Task, dirfd: number, user: number, follow: boolean): Found | number {
-  const path = readPath(task, user)
-  return typeof path === 'number' ? path : walkPath(task, dirfd, path, follow)
-}
-
-/** Files and descriptors: LUX §3, §10. */
-export const fileCalls: SyscallRows = {
-  ...transferCalls,
+/** File descriptors and what makes them: LUX §3, §10. */
+export const descriptorCalls: SyscallRows = {
   2: {
     name: 'open',
     args: 'str OPEN mode',
@@ -69,17 +36,8 @@ export const fileCalls: SyscallRows = {
     run: (task, a) => open(task, AT_FDCWD, a.long(0), a.int(1), a.u32(2)),
   },
   3: { name: 'close', args: 'fd', support: full, run: (task, a) => task.files.close(task, a.int(0)) },
-  4: { name: 'stat', args: 'str ptr', support: full, run: (task, a) => fileStat(task, AT_FDCWD, a.long(0), a.long(1), 0) },
-  5: { name: 'fstat', args: 'fd ptr', support: full, run: (task, a) => fileStat(task, a.int(0), 0, a.long(1), AT_EMPTY_PATH) },
-  6: {
-    name: 'lstat',
-    args: 'str ptr',
-    support: full,
-    run: (task, a) => fileStat(task, AT_FDCWD, a.long(0), a.long(1), AT_SYMLINK_NOFOLLOW),
-  },
   8: { name: 'lseek', args: 'fd int SEEK', support: full, run: lseek },
   16: { name: 'ioctl', args: 'fd IOCTL hex', support: full, run: ioctl },
-  21: { name: 'access', args: 'str mode', support: full, run: (task, a) => access(task, AT_FDCWD, a.long(0), a.int(1), 0) },
   22: { name: 'pipe', args: 'ptr', support: full, run: (task, a) => pipe(task, a.long(0), 0) },
   32: {
     name: 'dup',
@@ -97,18 +55,6 @@ export const fileCalls: SyscallRows = {
     run: (task, a) => (a.int(0) === a.int(1) && task.files.get(a.int(0)) !== null ? a.int(1) : dup3(task, a.int(0), a.int(1), 0)),
   },
   72: { name: 'fcntl', args: 'fd FCNTL hex', support: partial('no locks, leases or owners'), run: fcntl },
-  76: {
-    name: 'truncate',
-    args: 'str size',
-    support: full,
-    run: (task, a) => {
-      const found = find(task, AT_FDCWD, a.long(0), true)
-      if (typeof found === 'number') return found
-      if (found.node === null) return -ENOENT
-      if (found.node instanceof Directory) return -EISDIR
-      return a.long(1) < 0 ? -EINVAL : found.node.truncate(a.long(1))
-    },
-  },
   77: {
     name: 'ftruncate',
     args: 'fd size',
@@ -119,49 +65,12 @@ export const fileCalls: SyscallRows = {
       return a.long(1) < 0 ? -EINVAL : file.truncate(task, a.long(1))
     },
   },
-  78: { name: 'getdents', args: 'fd ptr size', support: partial('getdents64 only'), run: () => -EINVAL },
-  79: { name: 'getcwd', args: 'ptr size', support: full, run: (task, a) => getcwd(task, a.long(0), a.long(1)) },
-  80: { name: 'chdir', args: 'str', support: full, run: chdir },
-  81: { name: 'fchdir', args: 'fd', support: full, run: fchdir },
-  82: {
-    name: 'rename',
-    args: 'str str',
-    support: full,
-    run: (task, a) => rename(task, AT_FDCWD, a.long(0), AT_FDCWD, a.long(1), 0),
-  },
-  83: { name: 'mkdir', args: 'str mode', support: full, run: (task, a) => mkdir(task, AT_FDCWD, a.long(0), a.u32(1)) },
-  84: { name: 'rmdir', args: 'str', support: full, run: (task, a) => unlink(task, AT_FDCWD, a.long(0), AT_REMOVEDIR) },
   85: { name: 'creat', args: 'str mode', support: full, run: (task, a) => open(task, AT_FDCWD, a.long(0), 0o1101, a.u32(1)) },
-  86: { name: 'link', args: 'str str', support: full, run: (task, a) => link(task, AT_FDCWD, a.long(0), AT_FDCWD, a.long(1), 0) },
-  87: { name: 'unlink', args: 'str', support: full, run: (task, a) => unlink(task, AT_FDCWD, a.long(0), 0) },
-  88: { name: 'symlink', args: 'str str', support: full, run: (task, a) => symlink(task, a.long(0), AT_FDCWD, a.long(1)) },
-  89: {
-    name: 'readlink',
-    args: 'str ptr size',
-    support: full,
-    run: (task, a) => readlink(task, AT_FDCWD, a.long(0), a.long(1), a.int(2)),
-  },
-  90: {
-    name: 'chmod',
-    args: 'str mode',
-    support: partial('checked, not enforced'),
-    run: (task, a) => chmod(task, AT_FDCWD, a.long(0), a.u32(1)),
-  },
   91: {
     name: 'fchmod',
     args: 'fd mode',
     support: partial('accepted'),
     run: (task, a) => (task.files.get(a.int(0)) === null ? -EBADF : 0),
-  },
-  95: {
-    name: 'umask',
-    args: 'mode',
-    support: full,
-    run: (task, a) => {
-      const old = task.fs.umask
-      task.fs.umask = a.u32(0) & 0o777
-      return old
-    },
   },
   217: {
     name: 'getdents64',
@@ -185,53 +94,9 @@ export const fileCalls: SyscallRows = {
     support: full,
     run: (task, a) => open(task, a.int(0), a.long(1), a.int(2), a.u32(3)),
   },
-  258: { name: 'mkdirat', args: 'dirfd str mode', support: full, run: (task, a) => mkdir(task, a.int(0), a.long(1), a.u32(2)) },
-  262: {
-    name: 'newfstatat',
-    args: 'dirfd str ptr AT',
-    support: full,
-    run: (task, a) => fileStat(task, a.int(0), a.long(1), a.long(2), a.int(3)),
-  },
-  263: { name: 'unlinkat', args: 'dirfd str AT', support: full, run: (task, a) => unlink(task, a.int(0), a.long(1), a.int(2)) },
-  264: {
-    name: 'renameat',
-    args: 'dirfd str dirfd str',
-    support: full,
-    run: (task, a) => rename(task, a.int(0), a.long(1), a.int(2), a.long(3), 0),
-  },
-  265: {
-    name: 'linkat',
-    args: 'dirfd str dirfd str AT',
-    support: full,
-    run: (task, a) => link(task, a.int(0), a.long(1), a.int(2), a.long(3), a.int(4)),
-  },
-  266: {
-    name: 'symlinkat',
-    args: 'str dirfd str',
-    support: full,
-    run: (task, a) => symlink(task, a.long(0), a.int(1), a.long(2)),
-  },
-  267: {
-    name: 'readlinkat',
-    args: 'dirfd str ptr size',
-    support: full,
-    run: (task, a) => readlink(task, a.int(0), a.long(1), a.long(2), a.int(3)),
-  },
-  268: {
-    name: 'fchmodat',
-    args: 'dirfd str mode',
-    support: partial('checked, not enforced'),
-    run: (task, a) => chmod(task, a.int(0), a.long(1), a.u32(2)),
-  },
-  269: {
-    name: 'faccessat',
-    args: 'dirfd str mode',
-    support: full,
-    run: (task, a) => access(task, a.int(0), a.long(1), a.int(2), 0),
-  },
+  284: { name: 'eventfd', args: 'uint', support: full, run: (task, a) => eventfd(task, a.u32(0), 0) },
   285: { name: 'fallocate', args: 'fd hex size size', support: full, run: fallocate },
   290: { name: 'eventfd2', args: 'uint hex', support: full, run: (task, a) => eventfd(task, a.u32(0), a.int(1)) },
-  284: { name: 'eventfd', args: 'uint', support: full, run: (task, a) => eventfd(task, a.u32(0), 0) },
   292: {
     name: 'dup3',
     args: 'fd fd OPEN',
@@ -239,28 +104,9 @@ export const fileCalls: SyscallRows = {
     run: (task, a) => (a.int(0) === a.int(1) ? -EINVAL : dup3(task, a.int(0), a.int(1), a.int(2))),
   },
   293: { name: 'pipe2', args: 'ptr OPEN', support: full, run: (task, a) => pipe(task, a.long(0), a.int(1)) },
-  316: {
-    name: 'renameat2',
-    args: 'dirfd str dirfd str hex',
-    support: partial('no flags'),
-    run: (task, a) => rename(task, a.int(0), a.long(1), a.int(2), a.long(3), a.int(4)),
-  },
   319: { name: 'memfd_create', args: 'str hex', support: partial('no huge pages'), run: memfdCreate },
-  332: {
-    name: 'statx',
-    args: 'dirfd str AT hex ptr',
-    support: full,
-    run: (task, a) => statx(task, a.int(0), a.long(1), a.int(2), a.long(4)),
-  },
   436: { name: 'close_range', args: 'uint uint hex', support: partial('no CLOSE_RANGE_UNSHARE'), run: closeRange },
-  439: {
-    name: 'faccessat2',
-    args: 'dirfd str mode AT',
-    support: full,
-    run: (task, a) => access(task, a.int(0), a.long(1), a.int(2), a.int(3)),
-  },
 }
-
 function open(task: Task, dirfd: number, user: number, flags: number, mode: number): number {
   const path = readPath(task, user)
   if (typeof path === 'number') return path
@@ -351,19 +197,6 @@ export function* whileHeld(task: Task, file: OpenFile, call: Preemptible<number>
   }
 }
 
-const ACCESS_MODES = 7
-
-function access(task: Task, dirfd: number, user: number, mode: number, flags: number): number {
-  if ((mode & ~ACCESS_MODES) !== 0) return -EINVAL
-  const found = find(task, dirfd, user, (flags & AT_SYMLINK_NOFOLLOW) === 0)
-  if (typeof found === 'number') return found
-  if (found.file !== null) return 0
-  if (found.node === null) return -ENOENT
-  const bits = found.node.mode & 0o777
-  const granted = ((bits >> 6) | (bits >> 3) | bits) & 7
-  return (mode & ~granted) !== 0 ? -EACCES : 0
-}
-
 function pipe(task: Task, user: number, flags: number): number {
   if ((flags & ~(O_CLOEXEC | O_NONBLOCK | 0o40000)) !== 0) return -EINVAL
   const [reader, writer] = makePipe(task.kernel, flags)
@@ -440,93 +273,6 @@ function fcntl(task: Task, a: SyscallArguments): number {
       task.kernel.syscalls.note(`fcntl command ${a.int(1)}`)
       return -EINVAL
   }
-}
-
-function getcwd(task: Task, user: number, size: number): number {
-  const path = `${task.fs.path}\0`
-  if (size < path.length) return -ERANGE
-  const bytes = Uint8Array.from(path, (c) => c.charCodeAt(0))
-  return task.mm.copyToUser(user, bytes, 0, bytes.length) ? bytes.length : -EFAULT
-}
-
-function chdir(task: Task, a: SyscallArguments): number {
-  const found = find(task, AT_FDCWD, a.long(0), true)
-  if (typeof found === 'number') return found
-  if (found.node === null) return -ENOENT
-  if (!(found.node instanceof Directory)) return -ENOTDIR
-  task.fs.cwd = found.name === '' ? [] : [...found.steps, { name: found.name, directory: found.node }]
-  return 0
-}
-
-function fchdir(task: Task, a: SyscallArguments): number {
-  const file = task.files.get(a.int(0))
-  if (file === null) return -EBADF
-  if (!(file instanceof DirectoryFile)) return -ENOTDIR
-  task.fs.cwd = [...file.steps]
-  return 0
-}
-
-function rename(task: Task, oldDir: number, oldUser: number, newDir: number, newUser: number, flags: number): number {
-  if (flags !== 0) return -EINVAL
-  const from = find(task, oldDir, oldUser, false)
-  if (typeof from === 'number') return from
-  const to = find(task, newDir, newUser, false)
-  if (typeof to === 'number') return to
-  if (from.node === null) return -ENOENT
-  return from.parent.rename(from.name, to.parent, to.name)
-}
-
-function mkdir(task: Task, dirfd: number, user: number, mode: number): number {
-  const found = find(task, dirfd, user, false)
-  if (typeof found === 'number') return found
-  if (found.node !== null) return -EEXIST
-  return found.parent.makeDirectory(found.name, mode & ~task.fs.umask)
-}
-
-function unlink(task: Task, dirfd: number, user: number, flags: number): number {
-  if ((flags & ~AT_REMOVEDIR) !== 0) return -EINVAL
-  const found = find(task, dirfd, user, false)
-  if (typeof found === 'number') return found
-  if (found.node === null) return -ENOENT
-  return found.parent.unlink(found.name, (flags & AT_REMOVEDIR) !== 0)
-}
-
-function link(task: Task, oldDir: number, oldUser: number, newDir: number, newUser: number, flags: number): number {
-  const from = find(task, oldDir, oldUser, (flags & AT_SYMLINK_FOLLOW) !== 0)
-  if (typeof from === 'number') return from
-  const to = find(task, newDir, newUser, false)
-  if (typeof to === 'number') return to
-  if (from.node === null) return from.file === null ? -ENOENT : -EXDEV
-  if (to.node !== null) return -EEXIST
-  return to.parent.link(to.name, from.node)
-}
-
-function symlink(task: Task, targetUser: number, dirfd: number, user: number): number {
-  const target = readPath(task, targetUser)
-  if (typeof target === 'number') return target
-  const found = find(task, dirfd, user, false)
-  if (typeof found === 'number') return found
-  return found.node !== null ? -EEXIST : found.parent.makeSymlink(found.name, target)
-}
-
-function readlink(task: Task, dirfd: number, user: number, buffer: number, size: number): number {
-  if (size <= 0) return -EINVAL
-  const found = find(task, dirfd, user, false)
-  if (typeof found === 'number') return found
-  if (found.node === null) return -ENOENT
-  if (!(found.node instanceof Symlink)) return -EINVAL
-  const target = found.node.target(task)
-  if (typeof target === 'number') return target
-  const bytes = Uint8Array.from(target.slice(0, size), (c) => c.charCodeAt(0))
-  return task.mm.copyToUser(buffer, bytes, 0, bytes.length) ? bytes.length : -EFAULT
-}
-
-function chmod(task: Task, dirfd: number, user: number, mode: number): number {
-  const found = find(task, dirfd, user, true)
-  if (typeof found === 'number') return found
-  if (found.node === null) return -ENOENT
-  found.node.mode = (found.node.mode & ~0o7777) | (mode & 0o7777)
-  return 0
 }
 
 function fallocate(task: Task, a: SyscallArguments): number {
