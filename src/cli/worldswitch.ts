@@ -4,6 +4,7 @@ import packageJson from '../../package.json' with { type: 'json' }
 import { MAX_PROCESSORS } from '../machine/memory-map.ts'
 import { assignment, collect, count, memorySize, seed, upTo } from './option-values.ts'
 import { EXIT_BROKEN_PIPE, EXIT_FAILURE, EXIT_USAGE, report, usageLine } from './report.ts'
+import { addRunCommand } from './run-options.ts'
 
 /** The command line. Each command's code is loaded when it is used, so that start-up pays for one only. */
 
@@ -42,6 +43,8 @@ program
     const { execCommand } = await import('./exec-command.ts')
     process.exitCode = await execCommand(path, args, options)
   })
+
+addRunCommand(program)
 
 program
   .command('cpus')

@@ -40,6 +40,8 @@ export interface ProcessBackend {
   run(fd: number, maxInstructions: number): number
   /** Why the last `run` returned EINTR. */
   readonly interruption: Interruption
+  /** Instructions retired during the last `run`; 0 where they are not counted. */
+  readonly retired: number
 
   /** Reason of the last refused call, null when unknown. */
   readonly refusal: RefusalReason | null

@@ -1,7 +1,7 @@
 import { KVM_IOCTL, type KvmIoctlName } from '../kvm/abi/ioctl-numbers.ts'
 import { type Decoded, decode, encode, type Fields, type StructLayout } from '../kvm/abi/struct-layout.ts'
 import { EFAULT } from '../linux/errno.ts'
-import { O_RDWR } from '../linux/file.ts'
+import { O_RDONLY, O_RDWR } from '../linux/file.ts'
 import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED } from '../linux/mm/mmap.ts'
 import { PROT_READ, PROT_WRITE } from '../linux/mm/vma.ts'
 import { ArchPrctl } from './arch-prctl.ts'
@@ -11,6 +11,7 @@ import type { ProcessBackend } from './process-backend.ts'
 import { ProcessMemory } from './process-memory.ts'
 
 /** arch/x86/entry/syscalls/syscall_64.tbl */
+const NR_read = 0
 const NR_open = 2
 const NR_close = 3
 const NR_mmap = 9
@@ -54,6 +55,20 @@ export class Process {
 
   close(fd: number): void {
     this.syscall('close', NR_close, fd)
+  }
+
+  /** A whole text file. */
+  readFile(path: string): string {
+    const fd = this.open(path, O_RDONLY)
+    const decoder = new TextDecoder()
+    let text = ''
+    for (;;) {
+      const count = this.syscall(`read ${path}`, NR_read, fd, this.argument.address, this.argument.size)
+      if (count === 0) break
+      text += decoder.decode(this.argument.bytes(0, count), { stream: true })
+    }
+    this.close(fd)
+    return text
   }
 
   /** Zeroed private memory, committed when touched. */

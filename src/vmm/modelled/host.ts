@@ -84,7 +84,7 @@ export class Host {
 
   /** A process without a program: what you do with it is what it does. */
   newProcess(name = 'vmm'): Process {
-    return new Process(new ModelledProcess(this.kernel, this.held, this.description, name))
+    return new Process(new ModelledProcess(this, this.held, name))
   }
 
   /** Tells `watcher` what happens from now on; watching costs time. */

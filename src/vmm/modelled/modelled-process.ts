@@ -14,6 +14,7 @@ import { SignalSet } from '../../linux/signal/signal-set.ts'
 import { SI_KERNEL, SIGALRM } from '../../linux/signal/signals.ts'
 import type { Task } from '../../linux/task.ts'
 import { REG } from '../../machine/execution-context.ts'
+import type { Machine } from '../../machine/machine.ts'
 import { ProcessDied } from '../errors.ts'
 import type { Interruption, ProcessBackend, RefusalReason } from '../process-backend.ts'
 import type { HeldTasks } from './held-tasks.ts'
@@ -29,6 +30,8 @@ const INTERRUPTING = SignalSet.of(SIGALRM)
 export class ModelledProcess implements ProcessBackend {
   readonly description: string
   interruption: Interruption = 'signal'
+  retired = 0
+  private readonly machine: Machine
   private readonly kernel: Kernel
   private readonly held: HeldTasks
   private readonly task: Task
@@ -37,10 +40,12 @@ export class ModelledProcess implements ProcessBackend {
   private finished: number | null = null
   private epitaph: ProcessDied | null = null
 
-  constructor(kernel: Kernel, held: HeldTasks, description: string, name: string) {
+  constructor(host: { machine: Machine; kernel: Kernel; description: string }, held: HeldTasks, name: string) {
+    const { kernel } = host
+    this.machine = host.machine
     this.kernel = kernel
     this.held = held
-    this.description = description
+    this.description = host.description
     this.task = newTask(kernel)
     this.task.comm = name.slice(0, 15)
     this.task.state = 'sleeping'
@@ -76,7 +81,10 @@ export class ModelledProcess implements ProcessBackend {
     context.set(REG.RDI, fd, 0)
     context.set(REG.RSI, KVM_IOCTL.KVM_RUN, 0)
     context.set(REG.RDX, 0, 0)
-    return this.call(NR_ioctl)
+    const before = this.machine.retired
+    const result = this.call(NR_ioctl)
+    this.retired = this.machine.retired - before
+    return result
   }
 
   read(address: number, into: Uint8Array): boolean {

@@ -86,7 +86,8 @@ function checkHeader(view: DataView, fail: Fail): void {
   }
   if (view.getUint8(5) !== ELFDATA2LSB || machine !== EM_X86_64) fail('not-x86-64', `not an x86-64 file (ELF machine ${machine})`)
   const type = view.getUint16(16, true)
-  if (type === ET_DYN) fail('not-executable', 'position-independent (ET_DYN); link the guest at fixed addresses, with -static -no-pie')
+  if (type === ET_DYN)
+    fail('not-executable', 'position-independent (ET_DYN); link the guest at fixed addresses, with -static -no-pie')
   if (type !== ET_EXEC) fail('not-executable', `not an executable (ELF type ${type})`)
 }
 

@@ -82,7 +82,9 @@ function differentGeometry(supported: readonly CpuidEntry2[], state: VcpuState):
   for (const { nr, name, offset } of image.geometry.components) {
     const place = here.component(nr)
     if (!image.has(nr) || place === undefined || place.offset === offset) continue
-    return [{ rule: 'PERM-04', because: `${name} lies at byte ${offset} of the saved image and at ${place.offset} here`, fix: '' }]
+    return [
+      { rule: 'PERM-04', because: `${name} lies at byte ${offset} of the saved image and at ${place.offset} here`, fix: '' },
+    ]
   }
   return []
 }

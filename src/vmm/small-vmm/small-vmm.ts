@@ -7,6 +7,7 @@ import type { VcpuFd } from '../vcpu-fd.ts'
 import type { VmFd } from '../vm-fd.ts'
 import { XsaveImage } from '../xsave-image.ts'
 import { loadGuestMemory, setEntryState } from './entry-state.ts'
+import { guestCpuid, hostBrand } from './guest-cpuid.ts'
 import type { GuestFile } from './guest-file.ts'
 import type { GuestState } from './guest-state.ts'
 import { type Obstacle, obstacles } from './obstacles.ts'
@@ -46,6 +47,14 @@ export class RestoreError extends Error {
   }
 }
 
+/** A memory slot and the process memory behind it. */
+interface MemorySlot {
+  readonly slot: number
+  readonly guestPhysAddr: number
+  readonly size: number
+  readonly memory: ProcessMemory
+}
+
 export interface RunLimits {
   readonly maxInstructions?: number
   /** Exits handled at most, so that a guest that exits all the time does not hold up its driver. */
@@ -63,26 +72,33 @@ export class SmallVmm {
   readonly vcpu: VcpuFd
   /** Exits of the guest so far, by reason. */
   readonly exitCounts: Record<string, number> = {}
-  private readonly memory: ProcessMemory
+  /** Instructions the guest has retired in this VM, where the host counts them. */
+  retired = 0
+  private readonly slots: MemorySlot[]
   private readonly watcher: SmallVmmWatcher
 
-  private constructor(process: Process, memoryBytes: number, watcher: SmallVmmWatcher, check: (kvm: Kvm) => void) {
+  private constructor(
+    process: Process,
+    memory: readonly Omit<MemorySlot, 'memory'>[],
+    watcher: SmallVmmWatcher,
+    check: (kvm: Kvm) => void,
+  ) {
     this.process = process
     this.watcher = watcher
     this.kvm = process.openKvm()
     requestAmx(process, this.kvm)
     check(this.kvm)
     this.vm = this.kvm.createVm()
-    this.memory = process.allocate(memoryBytes)
-    this.vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memory: this.memory })
+    this.slots = memory.map((slot) => ({ ...slot, memory: process.allocate(slot.size) }))
+    for (const slot of this.slots) this.vm.setUserMemoryRegion(slot)
     this.vcpu = this.vm.createVcpu()
   }
 
   /** A guest at its entry point. */
   static boot(process: Process, guest: GuestFile, memoryBytes: number, watcher: SmallVmmWatcher): SmallVmm {
-    const vmm = new SmallVmm(process, memoryBytes, watcher, () => {})
-    vmm.vcpu.setCpuid2(vmm.kvm.getSupportedCpuid())
-    loadGuestMemory(vmm.memory, guest)
+    const vmm = new SmallVmm(process, [{ slot: 0, guestPhysAddr: 0, size: memoryBytes }], watcher, () => {})
+    vmm.vcpu.setCpuid2(guestCpuid(vmm.kvm.getSupportedCpuid(), hostBrand(process), 0))
+    loadGuestMemory(vmm.slots[0].memory, guest)
     setEntryState(vmm.vcpu, guest.entry)
     watcher.event?.('vmm_boot', { entry: guest.entry, memory: memoryBytes })
     return vmm
@@ -90,12 +106,12 @@ export class SmallVmm {
 
   /** A saved guest. @throws RestoreError when it does not fit this host, before anything of it is applied */
   static restore(process: Process, state: GuestState, watcher: SmallVmmWatcher): SmallVmm {
-    const [memory] = state.memory
-    const vmm = new SmallVmm(process, memory.size, watcher, (kvm) => {
+    const regions = state.memory.map(({ slot, guestPhysAddr, size }) => ({ slot, guestPhysAddr, size }))
+    const vmm = new SmallVmm(process, regions, watcher, (kvm) => {
       const found = obstacles(kvm, state.vcpu)
       if (found.length > 0) throw new RestoreError(process.backend.description, found)
     })
-    restoreMemory(vmm.memory, memory)
+    for (const [i, memory] of state.memory.entries()) restoreMemory(vmm.slots[i].memory, memory)
     restoreVcpu(vmm.vcpu, state.vcpu)
     vmm.vm.setClock({ clock: state.clock })
     watcher.event?.('vmm_restore', { ...summary(state), saved_on: state.savedOn })
@@ -114,7 +130,7 @@ export class SmallVmm {
       savedOn: this.process.backend.description,
       clock: this.vm.getClock().clock,
       vcpu: saveVcpu(this.vcpu),
-      memory: [saveMemory(this.memory, 0, 0)],
+      memory: this.slots.map((slot) => saveMemory(slot.memory, slot.slot, slot.guestPhysAddr)),
     }
     this.watcher.event?.('vmm_save', summary(state))
     return state
@@ -122,14 +138,18 @@ export class SmallVmm {
 
   /** Runs until something happens that is not the VMM's own business, or the limits are reached. */
   run(limits: RunLimits = {}): RunOutcome {
+    const { backend } = this.process
     const options = { maxInstructions: limits.maxInstructions ?? Number.POSITIVE_INFINITY }
     let exitsLeft = limits.maxExits ?? Number.POSITIVE_INFINITY
-    for (;;) {
+    while (options.maxInstructions > 0 && exitsLeft > 0) {
       const exit = this.vcpu.run(options)
+      this.retired += backend.retired
+      options.maxInstructions -= backend.retired
+      exitsLeft--
       const outcome = this.handle(exit)
       if (outcome !== null) return outcome
-      if (--exitsLeft <= 0) return { kind: 'running' }
     }
+    return { kind: 'running' }
   }
 
   /** Ends the VM. */
@@ -175,11 +195,7 @@ export class SmallVmm {
     return this.guestExit(exit, null, { port, value })
   }
 
-  private guestExit(
-    exit: VcpuExit,
-    outcome: RunOutcome | null,
-    values: Record<string, number | string> = {},
-  ): RunOutcome | null {
+  private guestExit(exit: VcpuExit, outcome: RunOutcome | null, values: Record<string, number | string> = {}): RunOutcome | null {
     this.watcher.event?.('vmm_guest_exit', { reason: exit.reason, ...values })
     return outcome
   }

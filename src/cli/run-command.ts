@@ -1,0 +1,224 @@
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { parseCpuSpec } from '../isa/cpu-grammar.ts'
+import { UserError } from '../isa/user-error.ts'
+import { ProgramError } from '../linux/exec/program-error.ts'
+import { decodeSnapshot, encodeSnapshot } from '../tools/snapshot/snapshot.ts'
+import { SnapshotError } from '../tools/snapshot/snapshot-error.ts'
+import { MsrError, ProcessDied, SyscallError } from '../vmm/errors.ts'
+import { Host } from '../vmm/modelled/host.ts'
+import { GuestFileError, readGuestFile } from '../vmm/small-vmm/guest-file.ts'
+import { RestoreError, SmallVmm, type SmallVmmWatcher } from '../vmm/small-vmm/small-vmm.ts'
+import { driveGuest } from './drive-guest.ts'
+import { decoderModule, engineOptions } from './program-host.ts'
+import { EXIT_FAILURE, EXIT_NOT_RUNNABLE, report } from './report.ts'
+import { RunConsole } from './run-console.ts'
+import type { RunOptions } from './run-options.ts'
+import { RunTrace } from './run-trace.ts'
+import { printStats, statistics } from './statistics.ts'
+import { describeVcpu } from './vcpu-state.ts'
+
+/** What the host needs beside the guest's memory: kernel structures, page tables, the VMM itself. */
+const HOST_OVERHEAD = 64 << 20
+/** Larger files than any guest's memory, and any saved guest. */
+const MAX_FILE = 5 * 2 ** 30
+
+/** Runs a guest; resolves to the exit status of the command: the guest's own, or 2, 125, 126, 127. */
+export async function runCommand(guest: string | undefined, options: RunOptions): Promise<number> {
+  try {
+    return await new Run(options).run(guest)
+  } catch (error) {
+    return reportGuestError(error, options)
+  }
+}
+
+class Run {
+  private readonly options: RunOptions
+  private readonly console = new RunConsole()
+  private readonly trace: RunTrace
+  private readonly hosts: Host[] = []
+
+  constructor(options: RunOptions) {
+    this.options = options
+    this.trace = new RunTrace(options, this.console)
+  }
+
+  async run(guest: string | undefined): Promise<number> {
+    const { migrateTo } = this.options
+    if (migrateTo !== undefined) checkTarget(migrateTo)
+    let vmm = this.start(guest)
+    let migrated = false
+    let left = this.options.maxInstructions ?? Number.POSITIVE_INFINITY
+    for (;;) {
+      const before = vmm.retired
+      const end = await driveGuest(vmm, left, this.console)
+      left -= vmm.retired - before
+      if (end.kind === 'checkpoint' && migrateTo !== undefined && !migrated) {
+        vmm = this.migrate(vmm, migrateTo)
+        migrated = true
+      } else if (end.kind === 'checkpoint' && this.options.save !== undefined && migrateTo === undefined) {
+        this.saveTo(this.options.save, vmm)
+        return this.finish(0)
+      } else if (end.kind !== 'checkpoint') {
+        if (migrateTo !== undefined && !migrated) say('the guest ended without a checkpoint: it was not migrated')
+        return this.finish(this.ended(end, vmm))
+      }
+    }
+  }
+
+  private ended(end: { kind: string; status?: number; because?: string }, vmm: SmallVmm): number {
+    this.console.flush()
+    switch (end.kind) {
+      case 'exited':
+        return end.status!
+      case 'limit':
+        if (this.options.save !== undefined && this.options.migrateTo === undefined) {
+          this.saveTo(this.options.save, vmm)
+          return 0
+        }
+        say(`stopped after ${this.options.maxInstructions} instructions (--max-instructions)\n${describeVcpu(vmm.vcpu)}`)
+        return EXIT_FAILURE
+      case 'interrupted':
+        say(`interrupted after ${vmm.retired} instructions\n${describeVcpu(vmm.vcpu)}`)
+        return EXIT_FAILURE
+      default:
+        say(`${end.because}\n${describeVcpu(vmm.vcpu)}`)
+        return EXIT_FAILURE
+    }
+  }
+
+  /** A guest from its file, or from where it was saved. */
+  private start(guest: string | undefined): SmallVmm {
+    const { cpu, memory, restore } = this.options
+    if ((guest === undefined) === (restore === undefined)) {
+      const because = guest === undefined ? 'neither GUEST nor --restore is given' : 'a saved guest brings its program with it'
+      throw new UserError({
+        code: 'bad-arguments',
+        what: 'no single guest',
+        where: 'run',
+        because,
+        fix: 'give GUEST or --restore FILE',
+      })
+    }
+    if (restore !== undefined) {
+      const state = decodeSnapshotFile(restore)
+      const host = this.newHost(
+        cpu,
+        state.memory.reduce((sum, region) => sum + region.size, 0),
+      )
+      return SmallVmm.restore(host.newProcess(), state, this.watcher(host))
+    }
+    const file = readGuestFile(readFile(guest!), guest!, memory)
+    const host = this.newHost(cpu, memory)
+    return SmallVmm.boot(host.newProcess(), file, memory, this.watcher(host))
+  }
+
+  /** Saves the guest, ends its VM, and makes it again from the saved bytes on a host with another CPU. */
+  private migrate(vmm: SmallVmm, model: string): SmallVmm {
+    const file = encodeSnapshot(vmm.save())
+    if (this.options.save !== undefined) writeFileSync(this.options.save, file)
+    vmm.close()
+    const state = decodeSnapshot(file)
+    const host = this.newHost(
+      model,
+      state.memory.reduce((sum, region) => sum + region.size, 0),
+    )
+    return SmallVmm.restore(host.newProcess(), state, this.watcher(host))
+  }
+
+  private saveTo(path: string, vmm: SmallVmm): void {
+    const file = encodeSnapshot(vmm.save())
+    writeFileSync(path, file)
+    say(`saved after ${vmm.retired} instructions: ${path}, ${file.length} bytes`)
+  }
+
+  private newHost(cpu: string, guestBytes: number): Host {
+    const { kernel, seed, engine } = this.options
+    const host = new Host({
+      cpu,
+      kernel,
+      memory: guestBytes + HOST_OVERHEAD,
+      processors: 1,
+      seed,
+      decoder: decoderModule(),
+      engine: engineOptions(engine ?? ''),
+    })
+    this.trace.watch(host)
+    this.hosts.push(host)
+    return host
+  }
+
+  private watcher(host: Host): SmallVmmWatcher {
+    return {
+      console: (byte) => this.console.push(byte),
+      event: (name, values) => this.trace.vmm(host, name, values),
+    }
+  }
+
+  private finish(status: number): number {
+    if (!this.options.stats) return status
+    for (const host of this.hosts) {
+      process.stderr.write(`${host.description}\n`)
+      printStats(statistics(host))
+    }
+    return status
+  }
+}
+
+const say = (text: string): void => {
+  process.stderr.write(`worldswitch: ${text.trimEnd()}\n`)
+}
+
+/** An unknown model is found before the guest runs, and named after its option. */
+function checkTarget(model: string): void {
+  try {
+    parseCpuSpec(model)
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error
+    const { code, what, because, fix, nearest } = error
+    throw new UserError({ code, what, where: '--migrate-to', because, fix, nearest })
+  }
+}
+
+function readFile(path: string): Uint8Array {
+  const info = statSync(path, { throwIfNoEntry: false })
+  if (info === undefined) throw new ProgramError('not-found', path, 'no such file', -2)
+  if (info.isDirectory()) throw new ProgramError('is-directory', path, 'is a directory', -21)
+  if (!info.isFile()) throw new ProgramError('not-readable', path, 'is not a regular file', -22)
+  if (info.size > MAX_FILE) throw new ProgramError('not-readable', path, `has ${info.size} bytes: no guest is that large`, -27)
+  try {
+    return readFileSync(path)
+  } catch (error) {
+    throw new ProgramError('not-readable', path, `cannot be read: ${(error as NodeJS.ErrnoException).code}`, -5)
+  }
+}
+
+function decodeSnapshotFile(path: string) {
+  try {
+    return decodeSnapshot(readFile(path))
+  } catch (error) {
+    if (error instanceof SnapshotError) throw new SnapshotError(error.code, `${path}: ${error.message}`)
+    throw error
+  }
+}
+
+/** One line about an error, and the exit code for it. */
+function reportGuestError(error: unknown, options: RunOptions): number {
+  if (error instanceof GuestFileError || error instanceof SnapshotError) {
+    say(error.message)
+    return EXIT_NOT_RUNNABLE
+  }
+  if (error instanceof RestoreError) {
+    say(error.message)
+    if (options.explain) {
+      for (const { because, rule, fix } of error.obstacles) {
+        process.stderr.write(`  ${because}${rule === null ? '' : ` (${rule})`}${fix === '' ? '' : `\n    try: ${fix}`}\n`)
+      }
+    }
+    return EXIT_FAILURE
+  }
+  if (error instanceof SyscallError || error instanceof MsrError || error instanceof ProcessDied) {
+    say(error.message)
+    return EXIT_FAILURE
+  }
+  return report(error)
+}
