@@ -12,7 +12,7 @@ export const EXIT_INTERRUPTED = 130
 export const EXIT_BROKEN_PIPE = 141
 
 /** What somebody typed may hold line breaks and terminal commands: none of them in a message. */
-const oneLine = (text: string): string =>
+export const oneLine = (text: string): string =>
   Array.from(text.trim(), (c) => (c < ' ' || (c >= '\x7f' && c < '\xa0') ? ' ' : c)).join('')
 
 /** One line on stderr about an error, and the exit code for it. */

@@ -10,7 +10,7 @@ import { GuestFileError, readGuestFile } from '../vmm/small-vmm/guest-file.ts'
 import { RestoreError, SmallVmm, type SmallVmmWatcher } from '../vmm/small-vmm/small-vmm.ts'
 import { driveGuest } from './drive-guest.ts'
 import { decoderModule, engineOptions } from './program-host.ts'
-import { EXIT_FAILURE, EXIT_NOT_RUNNABLE, report } from './report.ts'
+import { EXIT_FAILURE, EXIT_NOT_RUNNABLE, oneLine, report } from './report.ts'
 import { RunConsole } from './run-console.ts'
 import type { RunOptions } from './run-options.ts'
 import { RunTrace } from './run-trace.ts'
@@ -75,14 +75,11 @@ class Run {
           this.saveTo(this.options.save, vmm)
           return 0
         }
-        say(`stopped after ${this.options.maxInstructions} instructions (--max-instructions)\n${describeVcpu(vmm.vcpu)}`)
-        return EXIT_FAILURE
+        return stoppedAt(vmm, `stopped after ${this.options.maxInstructions} instructions (--max-instructions)`)
       case 'interrupted':
-        say(`interrupted after ${vmm.retired} instructions\n${describeVcpu(vmm.vcpu)}`)
-        return EXIT_FAILURE
+        return stoppedAt(vmm, `interrupted after ${vmm.retired} instructions`)
       default:
-        say(`${end.because}\n${describeVcpu(vmm.vcpu)}`)
-        return EXIT_FAILURE
+        return stoppedAt(vmm, end.because!)
     }
   }
 
@@ -165,7 +162,14 @@ class Run {
 }
 
 const say = (text: string): void => {
-  process.stderr.write(`worldswitch: ${text.trimEnd()}\n`)
+  process.stderr.write(`worldswitch: ${oneLine(text)}\n`)
+}
+
+/** The run ends here, and not by the guest's wish: why, and where it stands. */
+function stoppedAt(vmm: SmallVmm, because: string): number {
+  say(because)
+  process.stderr.write(describeVcpu(vmm.vcpu))
+  return EXIT_FAILURE
 }
 
 /** An unknown model is found before the guest runs, and named after its option. */

@@ -152,7 +152,7 @@ export class ModelledProcess implements ProcessBackend {
     const { task } = this
     let interrupted = false
     while (task.activity !== null) {
-      const stop = this.scheduled || task.cpu === null || this.held.othersRun ? this.schedule() : this.drive()
+      const stop = interrupted || this.kernel.clock.allowance > 0 ? this.proceed() : 'limit'
       if (stop === null) continue
       if (interrupted && stop === 'idle') throw new Error(`process ${this.pid} waits for something that cannot happen`)
       interrupted = true
@@ -161,7 +161,13 @@ export class ModelledProcess implements ProcessBackend {
     if (interrupted) task.pending.flush(INTERRUPTING)
   }
 
-  /** One stretch of the call while nobody else wants the processor. */
+  /** One stretch of the call. Null: look again; else why it should be interrupted. */
+  private proceed(): Interruption | null {
+    const { task } = this
+    return this.scheduled || task.cpu === null || this.held.othersRun ? this.schedule() : this.drive()
+  }
+
+  /** ... while nobody else wants the processor. */
   private drive(): Interruption | null {
     const { task } = this
     const cpu = task.cpu!
@@ -180,7 +186,7 @@ export class ModelledProcess implements ProcessBackend {
     return this.kernel.clock.allowance <= 0 ? 'limit' : null
   }
 
-  /** The host runs as a whole until the call has ended. */
+  /** ... while the host runs as a whole. */
   private schedule(): Interruption | null {
     const { task, kernel } = this
     if (!this.scheduled) {

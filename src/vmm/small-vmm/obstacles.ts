@@ -33,10 +33,13 @@ export function obstacles(kvm: Kvm, state: VcpuState): Obstacle[] {
   ]
 }
 
-function componentNames(mask: bigint): string {
+/** `XTILE_CFG and XTILE_DATA (components 17, 18) are` */
+function componentsAre(mask: bigint): string {
   const numbers = xfeatures.map((x) => x.nr).filter((nr) => (mask >> BigInt(nr)) & 1n)
   const names = numbers.map((nr) => xfeatures[nr].name)
-  return `${names.join(' and ')} (component${numbers.length > 1 ? 's' : ''} ${numbers.join(', ')})`
+  return names.length > 1
+    ? `${names.join(' and ')} (components ${numbers.join(', ')}) are`
+    : `${names[0]} (component ${numbers[0]}) is`
 }
 
 /** Components in use, enabled, or promised by CPUID that the host does not have. */
@@ -45,17 +48,17 @@ function missingComponents(supported: bigint, state: VcpuState): Obstacle[] {
   const missing = (mask: bigint): bigint => mask & ~(supported | 3n)
   const used = missing(xstateBv)
   if (used !== 0n) {
-    const because = `${componentNames(used)} in use: XSTATE_BV = ${hex(xstateBv)}, this host has ${hex(supported)}`
+    const because = `${componentsAre(used)} in use: XSTATE_BV = ${hex(xstateBv)}, this host has ${hex(supported)}`
     return [{ rule: 'XSAVE-17', because, fix: 'save again after the guest has put them into their initial state' }]
   }
   const enabled = missing(state.xcr0 ?? 0n)
   if (enabled !== 0n) {
-    const because = `${componentNames(enabled)} enabled: XCR0 = ${hex(state.xcr0 ?? 0n)}, this host has ${hex(supported)}`
+    const because = `${componentsAre(enabled)} enabled: XCR0 = ${hex(state.xcr0 ?? 0n)}, this host has ${hex(supported)}`
     return [{ rule: 'GFPU-45', because, fix: '' }]
   }
   const promised = missing(cpuidXcr0(state.cpuid))
   if (promised === 0n) return []
-  return [{ rule: 'GFPU-08', because: `${componentNames(promised)} in the guest's CPUID.(0DH,0), but not on this host`, fix: '' }]
+  return [{ rule: 'GFPU-08', because: `${componentsAre(promised)} in the guest's CPUID.(0DH,0), but not on this host`, fix: '' }]
 }
 
 /** Instructions and registers the guest was told of and this host has not. */
@@ -70,8 +73,11 @@ function missingFeatures(supported: readonly CpuidEntry2[], guest: readonly Cpui
     if (has(guest) && !has(supported)) missing.push(feature.name)
   }
   if (missing.length === 0) return []
-  const listed = missing.length > 8 ? `${missing.slice(0, 8).join(' ')} and ${missing.length - 8} more` : missing.join(' ')
-  const fix = `start the guest with ${missing.map((name) => `-${name}`).join(',')} after the CPU model`
+  const few = missing.length <= 8
+  const listed = few ? missing.join(' ') : `${missing.slice(0, 8).join(' ')} and ${missing.length - 8} more`
+  const fix = few
+    ? `start the guest with ${missing.map((name) => `-${name}`).join(',')} after the CPU model`
+    : 'start the guest with a CPU model that every host it shall run on can offer'
   return [{ rule: null, because: `the guest's CPUID has what this host has not: ${listed}`, fix }]
 }
 
@@ -94,6 +100,6 @@ function withheldComponents(state: VcpuState): Obstacle[] {
   const xfd = state.msrs.find((msr) => msr.index === MSR_IA32_XFD)?.data ?? 0n
   const { xstateBv } = new XsaveImage(state.xsave)
   if ((xfd & xstateBv) === 0n) return []
-  const because = `IA32_XFD = ${hex(xfd)} withholds ${componentNames(xfd & xstateBv)}, which the image holds: XSTATE_BV = ${hex(xstateBv)}`
+  const because = `${componentsAre(xfd & xstateBv)} withheld by IA32_XFD = ${hex(xfd)}, but in the image: XSTATE_BV = ${hex(xstateBv)}`
   return [{ rule: 'GFPU-51', because, fix: 'clear the bits in XSTATE_BV: the guest cannot reach this data' }]
 }
