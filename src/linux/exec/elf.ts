@@ -53,7 +53,13 @@ export function readElf(file: OpenFile, path: string): ElfProgram {
   const got = file.readKernel(header, 0, EHDR_SIZE, 0)
   if (got < 0) fail('not-readable', 'cannot be read', -got)
   const view = new DataView(header.buffer)
-  if (got < 4 || view.getUint32(0, false) !== 0x7f454c46) fail('not-elf', 'not an ELF program')
+  if (got < 4 || view.getUint32(0, false) !== 0x7f454c46) {
+    const script = got >= 2 && view.getUint16(0, false) === 0x2321
+    fail(
+      'not-elf',
+      script ? 'a script, not an ELF program: name its interpreter, if that is a static program' : 'not an ELF program',
+    )
+  }
   if (got < EHDR_SIZE) fail('truncated', `truncated: the ELF header needs ${EHDR_SIZE} bytes, the file has ${got}`)
   const machine = view.getUint16(18, true)
   if (header[4] === 1)

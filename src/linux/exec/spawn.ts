@@ -80,7 +80,10 @@ function openError(task: Task, path: string, errno: number): ProgramError {
   const found = walkPath(task, -100, path, true)
   if (typeof found !== 'number' && found.node?.isDirectory)
     return new ProgramError('is-directory', path, 'is a directory', -EISDIR)
-  if (errno === -EACCES) return new ProgramError('not-readable', path, 'not an executable file (no execute permission)', errno)
+  const executable = typeof found !== 'number' && found.node !== null && (found.node.mode & 0o111) !== 0
+  if (errno === -EACCES && !executable)
+    return new ProgramError('not-readable', path, 'not an executable file (no execute permission)', errno)
+  if (errno === -EACCES) return new ProgramError('not-readable', path, 'cannot be read (permission denied)', errno)
   return new ProgramError('not-readable', path, 'cannot be opened', errno)
 }
 
