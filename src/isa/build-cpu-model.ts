@@ -177,11 +177,19 @@ function collectFeatures(table: RowTable, msrs: ReadonlyMap<number, bigint>): Se
   return present
 }
 
+/** 40000000H..4FFFFFFFH are no chip's: a hypervisor answers, and says by itself how far they go. */
+const isHypervisorLeaf = (leaf: number): boolean => leaf >= 0x40000000 && leaf <= 0x4fffffff
+
+/** MXCSR.MM, bit 17, exists with misaligned SSE mode (APM Vol. 1 §4.2.2). SDM Vol. 1 §11.6.6. */
+const MXCSR_BITS = 0xffff
+const MXCSR_MM = 0x20000
+
 /** Raises the highest leaf so that every row is in range, as QEMU raises `level` and `xlevel` for an added feature. */
 function highestLeaf(table: RowTable, extended: boolean, stated: number): number {
   let highest = stated
   for (const row of table.rows.values()) {
     const used = row.eax !== 0 || row.ebx !== 0 || row.ecx !== 0 || row.edx !== 0
+    if (isHypervisorLeaf(row.leaf)) continue
     if (used && row.leaf >= 0x80000000 === extended && row.leaf > highest) highest = row.leaf
   }
   return highest
@@ -220,6 +228,7 @@ export function buildCpuModel(facts: CpuModelFacts, spec: string = facts.name): 
   const beyond = facts.outOfRangeLeaf ?? (facts.vendor === 'GenuineIntel' ? 'highest-basic' : 'zero')
   const cpuid = (leaf: number, subleaf: number): CpuidRegisters => {
     const inRange = leaf <= (leaf >= 0x80000000 ? maxExtendedLeaf : maxBasicLeaf)
+    if (isHypervisorLeaf(leaf) && byKey.has(key(leaf, 0))) return byKey.get(key(leaf, 0))!
     if (!inRange && beyond === 'zero') return ZERO
     const asked = inRange ? leaf : maxBasicLeaf
     return byKey.get(key(asked, SUBLEAF_SIGNIFICANT.has(asked) ? subleaf : 0)) ?? ZERO
@@ -243,7 +252,10 @@ export function buildCpuModel(facts: CpuModelFacts, spec: string = facts.name): 
     xssSupported,
     maxPhysAddr: widths.eax & 0xff,
     linearAddrBits,
+    mxcsrMask: MXCSR_BITS | (present.has('misalignsse') ? MXCSR_MM : 0),
     msrs,
+    msrWritable: new Map(facts.msrs.flatMap(({ index, writable }) => (writable === undefined ? [] : [[index, writable]]))),
+    emulator: facts.emulator ?? {},
     tscKhz: facts.tscKhz,
     instructionsPerMicrosecond: facts.instructionsPerMicrosecond,
     splitLockDetect: present.has('split-lock-detect') || facts.splitLockDetectByModel === true,

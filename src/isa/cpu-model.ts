@@ -20,7 +20,21 @@ export interface CpuidRow extends CpuidRegisters {
 export interface MsrRow {
   readonly index: number
   readonly value: bigint
+  /** Bits software may set, where they are not what the features say. */
+  readonly writable?: bigint
   readonly source: string
+}
+
+/** What an emulated processor does and no chip: stated only for the processors of recordings, which are emulators. */
+export interface EmulatorFacts {
+  /** XINUSE is 1 for every component but the MPX bounds, whatever it holds. */
+  readonly xinuseAssumed?: true
+  /** LDMXCSR, FXRSTOR and XRSTOR take reserved bits of MXCSR. */
+  readonly mxcsrUnchecked?: true
+  /** RDMSR of a register that does not exist gives 0 and WRMSR does nothing, instead of #GP(0). */
+  readonly unknownMsrsAreZero?: true
+  /** CPUID.(0DH,1).EBX has the compacted size although no instruction compacts. */
+  readonly compactedSizeWithoutXsavec?: true
 }
 
 /** Feature bits in which the bare chip differs from the rows, and why we believe it. */
@@ -65,6 +79,7 @@ export interface CpuModelFacts {
   readonly outOfRangeLeaf?: 'highest-basic' | 'zero'
   /** False where leaves 0BH and 1FH are empty whatever the machine (one emulator). */
   readonly topologyLeaves?: false
+  readonly emulator?: EmulatorFacts
   readonly source: string
   /** True if the rows come from a CPUID reading of the real part (as far as its hypervisor passed it on). */
   readonly hasRealDump: boolean
@@ -101,8 +116,13 @@ export interface CpuModel {
   readonly maxPhysAddr: number
   /** Widest linear address the chip can be put into: 48, or 57 with LA57. */
   readonly linearAddrBits: number
+  /** Valid MXCSR bits: what FXSAVE and XSAVE store as MXCSR_MASK. */
+  readonly mxcsrMask: number
   /** Model-dependent MSR values at reset, by index. */
   readonly msrs: ReadonlyMap<number, bigint>
+  /** Writable bits of MSRs for which the model states them. */
+  readonly msrWritable: ReadonlyMap<number, bigint>
+  readonly emulator: EmulatorFacts
   readonly tscKhz: number
   /** Virtual time: this many retired instructions are one microsecond. */
   readonly instructionsPerMicrosecond: number

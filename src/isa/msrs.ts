@@ -207,6 +207,7 @@ export function msrName(index: number): string {
 
 /** Whether this model has the register at all. */
 export function msrExists(facts: MsrFacts, model: CpuModel): boolean {
+  if (model.msrs.has(facts.index)) return true
   if (facts.vendor !== undefined && facts.vendor !== model.vendor) return false
   if (facts.index === msr.MSR_TEST_CTRL) return model.splitLockDetect
   return facts.features.length === 0 || facts.features.some((f) => model.has(f))
@@ -214,6 +215,8 @@ export function msrExists(facts: MsrFacts, model: CpuModel): boolean {
 
 /** Bits software may set on this model; a set bit outside is #GP(0). Registers with a rule of their own may narrow it. */
 export function msrWritableMask(facts: MsrFacts, model: CpuModel): bigint {
+  const stated = model.msrWritable.get(facts.index)
+  if (stated !== undefined) return stated
   if (facts.rule === 'xfd') return BigInt(model.xstate.xfdMask)
   if (facts.rule === 'xss') return BigInt(model.xssSupported)
   let mask = 0n

@@ -44,7 +44,7 @@ const cacheLeaf: Answer = (raw, model, state) => {
 
 /** Leaves 0BH and 1FH: thread level, core level, then nothing. EDX is the x2APIC id in every subleaf. */
 const topologyLeaf: Answer = (raw, model, state, subleaf) => {
-  if (model.facts.topologyLeaves === false) return subleaf === 0 ? raw : { ...raw, ecx: subleaf & 0xff }
+  if (model.facts.topologyLeaves === false) return raw
   const edx = state.apicId
   if (subleaf === 0) return { eax: 0, ebx: 1, ecx: 0x100, edx }
   if (subleaf === 1) return { eax: idBits(state.logicalProcessors), ebx: state.logicalProcessors, ecx: 0x201, edx }
@@ -54,8 +54,9 @@ const topologyLeaf: Answer = (raw, model, state, subleaf) => {
 const runtimeAnswers: ReadonlyMap<number, Answer> = new Map<number, Answer>([
   [
     1,
-    (raw, _model, state) => {
-      const ids = Math.min(1 << idBits(state.logicalProcessors), 255)
+    (raw, model, state) => {
+      const counts = model.vendor === 'GenuineIntel' || model.has('ht') || state.logicalProcessors > 1
+      const ids = counts ? Math.min(1 << idBits(state.logicalProcessors), 255) : 0
       const ebx = (raw.ebx & 0xffff) | (ids << 16) | ((state.apicId & 0xff) << 24)
       const osxsave = state.cr4 & X86_CR4_OSXSAVE ? 1 << 27 : 0
       return { ...raw, ebx: ebx >>> 0, ecx: (raw.ecx | osxsave) >>> 0 }
@@ -69,13 +70,19 @@ const runtimeAnswers: ReadonlyMap<number, Answer> = new Map<number, Answer>([
       return { ...raw, ecx: (raw.ecx | (1 << 4)) >>> 0 }
     },
   ],
-  [0xb, topologyLeaf],
+  [
+    0xb, // ECX[7:0] is the subleaf asked for, also where there is no topology
+    (raw, model, state, subleaf) => {
+      const answer = topologyLeaf(raw, model, state, subleaf)
+      return subleaf === 0 ? answer : { ...answer, ecx: (answer.ecx & ~0xff) | (subleaf & 0xff) }
+    },
+  ],
   [
     0xd,
     (raw, model, state, subleaf) => {
       if (model.xcr0Supported === 0 || subleaf > 1) return raw
       if (subleaf === 0) return { ...raw, ebx: standardSize(model.xstate, state.xcr0) }
-      const compacts = model.has('xsavec') || model.has('xsaves')
+      const compacts = model.has('xsavec') || model.has('xsaves') || model.emulator.compactedSizeWithoutXsavec
       return { ...raw, ebx: compacts ? compactedSize(model.xstate, state.xcr0 | state.xss) : 0 }
     },
   ],

@@ -110,6 +110,8 @@ export const XCR0 = 0x1dc
 export const XSS = 0x1e0
 export const XFD = 0x1e4
 export const XFD_ERR = 0x1e8
+/** Tiles that may hold something other than their initial zeros, a bit each, u32: not 0 makes XINUSE[18] 1. */
+export const TILES_IN_USE = 0x1ec
 /** IA32_U_CET, IA32_PL0_SSP .. IA32_PL3_SSP, u64 each: what XSAVES moves as CET_U and CET_S. */
 export const U_CET = 0x200
 export const PL0_SSP = 0x208

@@ -30,6 +30,10 @@ export function resetMsrs(model: CpuModel): Map<number, bigint> {
 
 /** RDMSR by the kernel; undefined is #GP(0): the model has no such register, or it is write-only. */
 export function readMsr(p: Processor, index: number): bigint | undefined {
+  return readKnown(p, index) ?? (p.machine.model.emulator.unknownMsrsAreZero ? 0n : undefined)
+}
+
+function readKnown(p: Processor, index: number): bigint | undefined {
   const word = REGISTER_FILE_MSRS.get(index)
   const facts = msrByIndex.get(index)
   if (facts !== undefined && (!msrExists(facts, p.machine.model) || facts.access === 'wo')) return undefined
@@ -44,7 +48,8 @@ export function readMsr(p: Processor, index: number): bigint | undefined {
 export function writeMsr(p: Processor, index: number, value: bigint): number {
   const { model } = p.machine
   const facts = msrByIndex.get(index)
-  if (facts === undefined || !msrExists(facts, model) || facts.access === 'ro') return 13
+  if (facts === undefined || !msrExists(facts, model)) return model.emulator.unknownMsrsAreZero ? 0 : 13
+  if (facts.access === 'ro') return 13
   if ((value & ~msrWritableMask(facts, model)) !== 0n) return 13
   const canonical = facts.rule === 'canonical' || facts.rule === 'canonical-aligned4'
   if (canonical && BigInt.asUintN(64, BigInt.asIntN(model.linearAddrBits, value)) !== value) return 13

@@ -51,7 +51,7 @@ import {
   unretired,
 } from './translate/emitter.ts'
 import { EMULATE_DONE, EMULATE_EXCEPTION, EMULATE_NEEDS_DATA, type MmioPort, type Vmcs } from './vmcs.ts'
-import { AMD_XSAVE, INTEL_XSAVE } from './xsave/behaviour.ts'
+import { xsaveBehaviour } from './xsave/behaviour.ts'
 import type { RestoreForm, SaveForm } from './xsave/forms.ts'
 import { XsaveEngine } from './xsave/xsave-engine.ts'
 
@@ -127,8 +127,8 @@ export class Processor {
   readonly x87: X87
   /** How tile loads and stores reach memory: as this processor's data accesses. */
   readonly tileMemory: TileMemory
-  /** MXCSR bits that may be set. */
-  readonly mxcsrMask: number
+  /** MXCSR bits that LDMXCSR refuses. */
+  readonly mxcsrReserved: number
   private readonly events: GuestEvents
 
   constructor(machine: Machine, id: number, registerFile: number) {
@@ -146,10 +146,10 @@ export class Processor {
       writeRow: (lo, hi, bytes, source) =>
         machine.slow.probeWrite(lo, hi, bytes) && machine.slow.writeLinear(lo, hi, source, bytes) ? 0 : -1,
     }
-    const amd = machine.model.vendor === 'AuthenticAMD'
-    this.mxcsrMask = (amd ? AMD_XSAVE : INTEL_XSAVE).mxcsrMask
+    const behaviour = xsaveBehaviour(machine.model)
+    this.mxcsrReserved = behaviour.mxcsrReserved
     this.xsaveEngine = new XsaveEngine(machine.mem, registerFile, machine.model.xstate, {
-      behaviour: amd ? AMD_XSAVE : INTEL_XSAVE,
+      behaviour,
       supervisor: processorSupervisorState(this),
       xsavec: machine.model.has('xsavec'),
     })

@@ -44,6 +44,11 @@ describe('run-time bits', () => {
     expect(ask(live, 0xd, 0, bochs)).toMatchObject({ ebx: 0x2b00 })
     expect(ask(live, 0xd, 1, bochs)).toMatchObject({ eax: 0x1f, ebx: 0x2a00, ecx: 0x1800 })
     expect(ask(live, 0xb, 1, bochs)).toEqual({ eax: 0, ebx: 0, ecx: 1, edx: 0 })
+    expect(ask(live, 0x1f, 1, bochs)).toEqual({ eax: 0, ebx: 0, ecx: 0, edx: 0 })
+    const tcg = cpuModel('qemu-tcg-max')
+    expect(ask({ xcr0: 0x21f }, 0xd, 1, tcg)).toMatchObject({ eax: 5, ebx: 0x3c8 })
+    expect(ask({}, 1, 0, tcg).ebx).toBe(0x800)
+    expect(ask({}, 0x40000000, 0, tcg)).toEqual({ eax: 0x40000001, ebx: 0x54474354, ecx: 0x43544743, edx: 0x47435447 })
     const turin = cpuModel('EPYC-Turin-virtual')
     const twoCpus = { cr4: X86_CR4_OSXSAVE, xcr0: 0xe7, xss: 0x1800, logicalProcessors: 2 }
     expect(ask(twoCpus, 0xd, 1, turin).ebx).toBe(0x9a8)

@@ -137,7 +137,7 @@ export function xstateConfig(
   const frameExtra = 4 + (ia32 ? 112 : 0)
   const independent =
     xsaves && model.has('arch-lbr') ? questions.independentSupervisor & model.xssSupported & XFEATURE_MASK_LBR : 0
-  const mxcsrMask = model.vendor === 'AuthenticAMD' ? 0x2ffff : 0xffff
+  const { mxcsrMask } = model
   const initImage = makeInitImage(heap, sizeOf(kernelDefault), compacted ? kernelDefault : 0, compacted, mxcsrMask)
   return {
     layout,

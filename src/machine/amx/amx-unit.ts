@@ -1,6 +1,6 @@
 import { XFEATURE_MASK_XTILE_DATA } from '../../isa/xfeatures.ts'
 import type { MachineMemory } from '../machine-memory.ts'
-import { TILE_SCRATCH, TILE_STRIDE, TILECFG, TILEDATA, XFD, XFD_ERR } from '../memory-map.ts'
+import { TILE_SCRATCH, TILE_STRIDE, TILECFG, TILEDATA, TILES_IN_USE, XFD, XFD_ERR } from '../memory-map.ts'
 import { FAULT_GP, FAULT_NM, FAULT_UD, NO_FAULT } from '../xsave/forms.ts'
 import { dotFloat, type FloatDot } from './dot-float.ts'
 import { dotInt8, type Int8Dot } from './dot-int8.ts'
@@ -86,6 +86,15 @@ export class AmxUnit {
 
   private zeroTiles(): void {
     this.memory.u8.fill(0, this.tiles, this.tiles + TILE_COUNT * TILE_STRIDE)
+    this.tilesInUse = 0
+  }
+
+  /** A tile that was written counts as in use whatever was written; TILEZERO ends that (recorded: amx.use, sigframe). */
+  private get tilesInUse(): number {
+    return this.memory.i32[(this.base + TILES_IN_USE) >>> 2]
+  }
+  private set tilesInUse(tiles: number) {
+    this.memory.i32[(this.base + TILES_IN_USE) >>> 2] = tiles
   }
 
   private rows(tile: number): number {
@@ -158,6 +167,7 @@ export class AmxUnit {
     const fault = this.check(this.tileError(tile))
     if (fault !== NO_FAULT) return fault
     this.memory.u8.fill(0, this.tileAt(tile), this.tileAt(tile) + TILE_STRIDE)
+    this.tilesInUse &= ~(1 << tile)
     this.startRow = 0
     return NO_FAULT
   }
@@ -172,6 +182,7 @@ export class AmxUnit {
     const { u8 } = this.memory
     const rows = this.rows(tile)
     const colsb = this.colsb(tile)
+    this.tilesInUse |= 1 << tile
     // Rows that are not there yet are zero, also after a fault.
     u8.fill(0, this.tileAt(tile) + this.startRow * MAX_COLSB, this.tileAt(tile) + TILE_STRIDE)
     for (let row = this.startRow; row < rows; row++) {
@@ -216,6 +227,7 @@ export class AmxUnit {
     if ('signs' in operation) dotInt8(this.memory, out, this.tileAt(source1), this.tileAt(source2), m, k, n, operation.signs)
     else dotFloat(this.memory, this.base + TILE_SCRATCH, out, this.tileAt(source1), this.tileAt(source2), m, k, n, operation)
     this.zeroOutside(out, m, 4 * n)
+    this.tilesInUse |= 1 << destination
     this.startRow = 0
     return NO_FAULT
   }

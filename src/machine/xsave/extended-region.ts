@@ -12,7 +12,7 @@ import {
 } from '../../isa/xfeatures.ts'
 import { copyTileConfiguration, tileConfigurationError } from '../amx/tile-config.ts'
 import type { MachineMemory } from '../machine-memory.ts'
-import { BNDCSR, BNDREGS, EGPR, OPMASK, PKRU, TILECFG, TILEDATA, VECTOR, VECTOR_STRIDE } from '../memory-map.ts'
+import { BNDCSR, BNDREGS, EGPR, OPMASK, PKRU, TILECFG, TILEDATA, TILES_IN_USE, VECTOR, VECTOR_STRIDE } from '../memory-map.ts'
 import type { XsaveBehaviour } from './behaviour.ts'
 import { MODE_LONG } from './forms.ts'
 import type { RowCopy } from './row-copy.ts'
@@ -63,6 +63,9 @@ const REGISTER_ROWS: readonly Rows[] = [
   { nr: XFEATURE_APX, base: EGPR, rows: 1, bytes: 128, stride: 128, shortRows: 1 },
 ]
 
+/** XRSTOR loads all eight tiles, and does not look at what they hold. */
+const ALL_TILES = 0xff
+
 /** State components 2 and up: register file to area and back, one component at a time. No checks: the caller has made them. */
 export class ExtendedRegion {
   private readonly memory: MachineMemory
@@ -105,6 +108,7 @@ export class ExtendedRegion {
     if (nr === XFEATURE_PKRU) return this.memory.i32[(this.base + PKRU) >>> 2] !== 0
     const bytes = this.bytes[nr]
     if (bytes === 0) return !this.supervisor.isInit(nr)
+    if (nr === XFEATURE_XTILE_DATA && this.memory.i32[(this.base + TILES_IN_USE) >>> 2] !== 0) return true
     const rows = this.rowCount(nr, this.behaviour.inUseIgnoresMode ? MODE_LONG : mode)
     if (rows === 0) return false
     if (rows === 1 && bytes >= 64) return this.rowCopy.anySetLong(this.source[nr], bytes) !== 0
@@ -147,6 +151,7 @@ export class ExtendedRegion {
     else {
       const rows = this.rowCount(nr, mode)
       if (rows !== 0) this.rowCopy.copy(this.source[nr], source, rows, bytes, this.stride[nr], bytes)
+      if (nr === XFEATURE_XTILE_DATA) i32[(this.base + TILES_IN_USE) >>> 2] = ALL_TILES
     }
   }
 
@@ -157,6 +162,7 @@ export class ExtendedRegion {
     else {
       const rows = this.rowCount(nr, mode)
       if (rows !== 0) this.rowCopy.zero(this.source[nr], rows, bytes, this.stride[nr])
+      if (nr === XFEATURE_XTILE_DATA) this.memory.i32[(this.base + TILES_IN_USE) >>> 2] = 0
     }
   }
 }

@@ -139,7 +139,7 @@ export class LegacyRegion {
   }
   /** Whether loading MXCSR from the image would be a #GP: a reserved bit is set. */
   mxcsrReserved(image: number): boolean {
-    return (this.i32[(image + FXSAVE.MXCSR) >>> 2] & ~this.behaviour.mxcsrMask) !== 0
+    return (this.i32[(image + FXSAVE.MXCSR) >>> 2] & this.behaviour.mxcsrReserved) !== 0
   }
   loadMxcsr(image: number): void {
     this.i32[this.word + (MXCSR >> 2)] = this.i32[(image + FXSAVE.MXCSR) >>> 2]

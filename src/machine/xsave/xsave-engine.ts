@@ -2,6 +2,8 @@ import {
   FXSAVE,
   MXCSR_INIT,
   XCOMP_BV_OFFSET,
+  XFEATURE_BNDREGS,
+  XFEATURE_MASK_BNDREGS,
   XFEATURE_MASK_FP,
   XFEATURE_MASK_FPSSE,
   XFEATURE_MASK_SSE,
@@ -59,6 +61,7 @@ export class XsaveEngine {
   private readonly extended: ExtendedRegion
   private readonly layout: XstateLayout
   private readonly xsavec: boolean
+  private readonly inUseAssumed: boolean
 
   /** @param base wasm offset of the processor's register file */
   constructor(memory: MachineMemory, base: number, layout: XstateLayout, options: XsaveOptions = {}) {
@@ -69,6 +72,7 @@ export class XsaveEngine {
     this.legacy = new LegacyRegion(memory, base, rows, behaviour)
     this.extended = new ExtendedRegion(memory, base, rows, options.supervisor ?? NO_SUPERVISOR_STATE, behaviour)
     this.xsavec = options.xsavec ?? true
+    this.inUseAssumed = behaviour.inUseAssumed
     this.layout = layout
   }
 
@@ -107,8 +111,12 @@ export class XsaveEngine {
 
   // ---- in use ---------------------------------------------------------------------------------------------------
 
-  /** XINUSE of the components of `mask`, exactly: a component is in use if it is not in its initial state. Ignores MXCSR. */
+  /**
+   * XINUSE of the components of `mask`: a component is in use if it is not in its initial state, and tile data also if a tile
+   * was written since. Ignores MXCSR.
+   */
   inUse(mask: number, mode: number = MODE_64): number {
+    if (this.inUseAssumed) return this.extended.inUse(XFEATURE_BNDREGS, mode) ? mask : mask & ~XFEATURE_MASK_BNDREGS
     let used = 0
     if ((mask & XFEATURE_MASK_FP) !== 0 && this.legacy.x87InUse()) used |= XFEATURE_MASK_FP
     if ((mask & XFEATURE_MASK_SSE) !== 0 && this.legacy.xmmInUse(mode)) used |= XFEATURE_MASK_SSE

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { AmxUnit, TILE_DOT, type TileMemory } from '../../../src/machine/amx/amx-unit.ts'
 import { MachineMemory } from '../../../src/machine/machine-memory.ts'
-import { PROCESSOR_BASE, SCRATCH_BASE, TILEDATA, XFD, XFD_ERR } from '../../../src/machine/memory-map.ts'
+import { PROCESSOR_BASE, SCRATCH_BASE, TILEDATA, TILES_IN_USE, XFD, XFD_ERR } from '../../../src/machine/memory-map.ts'
 
 const memory = new MachineMemory(0x10000)
 const unit = new AmxUnit(memory, PROCESSOR_BASE)
@@ -42,6 +42,28 @@ beforeEach(() => {
   setXfd(0)
   memory.view.setUint32(PROCESSOR_BASE + XFD_ERR, 0, true)
   unit.release()
+})
+
+describe('XINUSE[18]', () => {
+  const inUse = (): number => memory.view.getUint32(PROCESSOR_BASE + TILES_IN_USE, true)
+  const zeros: TileMemory = { readRow: () => 0, writeRow: () => 0 }
+
+  test('counts a tile that was written, even with zeros, until TILEZERO, LDTILECFG or TILERELEASE [recorded: amx.use]', () => {
+    const shape = configuration(Array(3).fill([4, 16]))
+    unit.loadConfig(shape)
+    expect(unit.zero(0)).toBe(0)
+    expect(inUse()).toBe(0)
+    unit.load(1, 0, 0, 64, 0, zeros)
+    unit.dot(TILE_DOT.TDPBSSD, 2, 0, 1)
+    expect(inUse()).toBe(0b110)
+    unit.zero(2)
+    expect(inUse()).toBe(0b010)
+    unit.loadConfig(shape)
+    expect(inUse()).toBe(0)
+    unit.load(1, 0, 0, 64, 0, zeros)
+    unit.release()
+    expect(inUse()).toBe(0)
+  })
 })
 
 describe('IA32_XFD and tiles', () => {

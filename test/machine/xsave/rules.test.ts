@@ -1,4 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest'
+import { cpuModel } from '../../../src/isa/cpu-grammar.ts'
+import { xsaveBehaviour } from '../../../src/machine/xsave/behaviour.ts'
 import { XRSTOR, XRSTORS, XSAVE, XSAVEC, XSAVEOPT, XSAVES } from '../../../src/machine/xsave/forms.ts'
 import { IMAGE, TestProcessor } from './test-processor.ts'
 
@@ -15,6 +17,48 @@ beforeEach(() => {
 })
 const restore = (requested = -1): number => p.engine.restore(IMAGE, requested, XRSTOR)
 const restoreS = (requested = -1): number => p.engine.restore(IMAGE, requested, XRSTORS)
+
+describe('components in use', () => {
+  test('tile data that was loaded is in use even if it is all zeros, until it is initialized [recorded: sigframe.permission_used]', () => {
+    p.header(0x40000n, 0n)
+    expect(restore(0x40000)).toBe(0)
+    expect(p.engine.inUse(-1)).toBe(0x40000)
+    p.header(0n, 0n)
+    expect(restore(0x40000)).toBe(0)
+    expect(p.engine.inUse(-1)).toBe(0)
+  })
+
+  test('an emulator that does not track them says in use, but for the MPX bounds [recorded: linux-6.12-qemu-tcg]', () => {
+    const tcg = new TestProcessor({ behaviour: xsaveBehaviour(cpuModel('qemu-tcg-max')) })
+    expect(tcg.engine.inUse(0x21f)).toBe(0x217)
+    expect(tcg.engine.xgetbv1()).toBe(0x602e7)
+  })
+})
+
+describe('MXCSR', () => {
+  const withMxcsr = (model: string, mxcsr: number) => {
+    const q = new TestProcessor({ behaviour: xsaveBehaviour(cpuModel(model)) })
+    q.clearImage()
+    q.memory.view.setUint32(IMAGE + 24, mxcsr, true)
+    return { q, fault: q.engine.restore(IMAGE, 2, XRSTOR) }
+  }
+
+  test.each([
+    ['SapphireRapids', 0xffff],
+    ['EPYC-Genoa', 0x2ffff], // misaligned SSE mode
+    ['qemu-tcg-max', 0xffff], // AMD without it
+  ])('of %s has the bits 0x%s', (model, mask) => {
+    const { q } = withMxcsr(model, 0x1f80)
+    q.engine.save(IMAGE, 2, XSAVE)
+    expect(q.memory.view.getUint32(IMAGE + 28, true)).toBe(mask)
+  })
+
+  test('with a reserved bit is #GP, unless the emulator does not look [recorded: sigreturn.*.mxcsr_bad]', () => {
+    expect(withMxcsr('SapphireRapids', 0x2ffff).fault).toBe(GP)
+    expect(withMxcsr('EPYC-Genoa', 0x4ffff).fault).toBe(GP)
+    expect(withMxcsr('qemu-tcg-max', 0xffffffff).fault).toBe(0)
+  })
+})
 
 describe('saving', () => {
   test('XSAVE writes requested components even in their initial state, and the others bits of XSTATE_BV stay', () => {

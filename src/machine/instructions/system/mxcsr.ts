@@ -8,7 +8,7 @@ import { I32, W } from '../../wasm/opcodes.ts'
 /** LDMXCSR: the new value is at SPILL. An assist: a reserved bit is #GP(0). */
 registerCallOut('ldmxcsr', (p, ctx) => {
   const value = ctx.mem.i32[(ctx.base + SPILL) >> 2]
-  if ((value & ~p.mxcsrMask) !== 0) {
+  if ((value & p.mxcsrReserved) !== 0) {
     p.raiseGeneralProtection('LDMXCSR: a reserved bit of MXCSR is set')
     return 1
   }
