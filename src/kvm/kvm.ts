@@ -1,9 +1,10 @@
 import type { CpuModel } from '../isa/cpu-model.ts'
-import { MSR_IA32_ARCH_CAPABILITIES } from '../isa/msr-index.ts'
+import { MSR_IA32_ARCH_CAPABILITIES, MSR_IA32_MISC_ENABLE } from '../isa/msr-index.ts'
 import {
   XFEATURE_MASK_AVX512,
   XFEATURE_MASK_BNDCSR,
   XFEATURE_MASK_BNDREGS,
+  XFEATURE_MASK_CET,
   XFEATURE_MASK_FPSSE,
   XFEATURE_MASK_PKRU,
   XFEATURE_MASK_XTILE,
@@ -38,6 +39,19 @@ const KVM_SUPPORTED_XCR0 =
   XFEATURE_MASK_AVX512 |
   XFEATURE_MASK_PKRU |
   XFEATURE_MASK_XTILE
+
+/** Linux drops ERMS where firmware left fast-string operation off in IA32_MISC_ENABLE (arch/x86/kernel/cpu/intel.c). */
+const fastStringsOff = (model: CpuModel): boolean => {
+  const miscEnable = model.msrs.get(MSR_IA32_MISC_ENABLE)
+  return model.vendor === 'GenuineIntel' && miscEnable !== undefined && (miscEnable & 1n) === 0n
+}
+const ERMS = 1 << 9
+const withoutErms =
+  (model: CpuModel): HostCpu['cpuid'] =>
+  (leaf, subleaf) => {
+    const answer = model.cpuid(leaf, subleaf)
+    return leaf === 7 && subleaf === 0 ? { ...answer, ebx: (answer.ebx & ~ERMS) >>> 0 } : answer
+  }
 
 /** The KVM module of a modelled host: what it supports, its VMs. `kvm_intel` or `kvm_amd` by the CPU's vendor. */
 export class Kvm {
@@ -86,7 +100,7 @@ export class Kvm {
     this.hostHasPku = model.has('pku')
     this.archCapabilities = guestArchCapabilities(model)
     const host: HostCpu = {
-      cpuid: (leaf, subleaf) => model.cpuid(leaf, subleaf),
+      cpuid: fastStringsOff(model) ? withoutErms(model) : (leaf, subleaf) => model.cpuid(leaf, subleaf),
       xcr0: this.hostXcr0,
       archCapabilities: model.msrs.get(MSR_IA32_ARCH_CAPABILITIES) ?? 0n,
       isAmd: this.isAmd,
@@ -96,7 +110,8 @@ export class Kvm {
     const withoutMpx = this.caps.has('MPX') ? 0 : XFEATURE_MASK_BNDREGS | XFEATURE_MASK_BNDCSR
     const withoutAmx = profile.kvm.offersAmx ? 0 : XFEATURE_MASK_XTILE
     this.supportedXcr0 = (this.hostXcr0 & KVM_SUPPORTED_XCR0 & ~withoutMpx & ~withoutAmx) >>> 0
-    this.supportedXss = (this.hostXss & profile.kvm.supportedXss) >>> 0
+    // CET_U and CET_S go with SHSTK and IBT (CET-20), which this KVM does not virtualize.
+    this.supportedXss = (this.hostXss & profile.kvm.supportedXss & ~XFEATURE_MASK_CET) >>> 0
     this.cr4Reserved = cr4ReservedBits((feature) => this.caps.has(feature))
     this.eferReserved = eferReservedBits(this.caps, this.isAmd)
     this.msrList = msrIndexList(this)

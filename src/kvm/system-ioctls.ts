@@ -1,4 +1,4 @@
-import { MSR_IA32_ARCH_CAPABILITIES, MSR_IA32_UCODE_REV } from '../isa/msr-index.ts'
+import { MSR_AMD64_DE_CFG, MSR_IA32_ARCH_CAPABILITIES, MSR_IA32_UCODE_REV, MSR_PLATFORM_INFO } from '../isa/msr-index.ts'
 import { E2BIG, EFAULT, EINVAL, ENOMEM, ENOTTY, ENXIO } from '../linux/errno.ts'
 import { guestPermission } from '../linux/fpu/door.ts'
 import type { ValueOf } from './abi/struct-layout.ts'
@@ -89,13 +89,20 @@ const supported = (kvm: Kvm, call: IoctlCall): CpuidEntry[] =>
     supportedXss: kvm.supportedXss,
     guestPermission: guestPermission(call.task),
     hidesXtileCfg: kvm.profile.kvm.hidesXtileCfgWithoutPermission,
+    reportsTmulSubleaf1: kvm.profile.kvm.reportsTmulSubleaf1,
   })
+
+const DE_CFG_LFENCE_SERIALIZE = 2n
+const PLATFORM_INFO_CPUID_FAULT = 1n << 31n
 
 /** Value of a feature MSR on /dev/kvm. KAPI-79. */
 export function featureMsr(kvm: Kvm, index: number): bigint | null {
   if (!kvm.featureMsrs.includes(index)) return null
   if (index === MSR_IA32_ARCH_CAPABILITIES) return kvm.archCapabilities
   if (index === MSR_IA32_UCODE_REV) return kvm.model.msrs.get(MSR_IA32_UCODE_REV) ?? 0n
+  // Linux makes LFENCE serializing on every AMD part with SSE2.
+  if (index === MSR_AMD64_DE_CFG) return DE_CFG_LFENCE_SERIALIZE
+  if (index === MSR_PLATFORM_INFO) return PLATFORM_INFO_CPUID_FAULT
   return 0n
 }
 

@@ -23,6 +23,8 @@ export interface SupportedCpuidInput {
   readonly guestPermission: number
   /** `profile.kvm.hidesXtileCfgWithoutPermission`. */
   readonly hidesXtileCfg: boolean
+  /** `profile.kvm.reportsTmulSubleaf1`. */
+  readonly reportsTmulSubleaf1: boolean
 }
 
 /**
@@ -142,7 +144,10 @@ const extendedState: LeafRule = (e, input, list) => {
 
 const tileLeaf: LeafRule = (e, input, list) => {
   if (!input.caps.has('AMX_TILE')) return zero(e, input, list, 0)
-  if (e.function !== 0x1d) return
+  if (e.function === 0x1e) {
+    if (input.reportsTmulSubleaf1) appendHost(input, list, 0x1e, 1)
+    return
+  }
   const palettes = e.eax
   for (let i = 1; i <= palettes; i++) appendHost(input, list, 0x1d, i)
 }

@@ -1,8 +1,8 @@
 import { X86_CR4_OSXSAVE, X86_CR4_PKE } from '../../isa/control-registers.ts'
-import { XFEATURE_MASK_XTILE_DATA } from '../../isa/xfeatures.ts'
+import { XFEATURE_MASK_FPSSE, XFEATURE_MASK_XTILE_DATA } from '../../isa/xfeatures.ts'
 import { compactedSize, standardSize } from '../../isa/xstate-layout.ts'
 import { E2BIG, EFAULT, EINVAL, EPERM } from '../../linux/errno.ts'
-import { enableGuestFeatures } from '../../linux/fpu/door.ts'
+import { enableGuestFeatures, setUserFeatures } from '../../linux/fpu/door.ts'
 import { CTL } from '../../machine/execution-context.ts'
 import { decode, encode } from '../abi/struct-layout.ts'
 import { kvm_cpuid_entry, kvm_cpuid_entry2, kvm_cpuid2 } from '../abi/structs.ts'
@@ -64,7 +64,10 @@ export function updateRuntimeCpuid(vcpu: Vcpu, list: CpuidEntry[]): void {
   const leafD = findEntry(list, 0xd, 0)
   if (leafD !== undefined) leafD.ebx = standardSize(kvm.xstate, vcpu.xcr0)
   const leafD1 = findEntry(list, 0xd, 1)
-  if (leafD1 !== undefined && leafD1.eax & 0xa) leafD1.ebx = compactedSize(kvm.xstate, vcpu.xcr0)
+  if (leafD1 !== undefined && leafD1.eax & 0xa) {
+    const compacted = kvm.profile.kvm.compactedSizeCountsXss ? (vcpu.xcr0 | vcpu.xss) >>> 0 : vcpu.xcr0
+    leafD1.ebx = compactedSize(kvm.xstate, compacted)
+  }
   if (vm.disabledExits & DISABLE_EXITS_HLT) {
     const base = hypervisorBase(list)
     const features = base === 0 ? undefined : findEntry(list, base | 1, ANY_INDEX)
@@ -84,7 +87,9 @@ export function hypervisorBase(list: readonly CpuidEntry[]): number {
 /** KVM_SET_CPUID and KVM_SET_CPUID2 after copying in. A failing call changes nothing. XSAVE-48, XSAVE-49, GFPU-43, KAPI-85. */
 export function setCpuid(vcpu: Vcpu, list: CpuidEntry[], call: IoctlCall): number {
   updateRuntimeCpuid(vcpu, list)
-  if (vcpu.hasRun) {
+  const { profile } = vcpu.vm.kvm
+  if (vcpu.hasRun && profile.kvm.rejectsAnyCpuidAfterRun) return call.refuse(EINVAL, 'XSAVE-49', 'the vCPU has run')
+  if (vcpu.hasRun && profile.kvm.rejectsChangedCpuidAfterRun) {
     if (entriesEqual(list, vcpu.cpuid)) return 0
     return call.refuse(EINVAL, 'XSAVE-49', 'the vCPU has run: the list must equal the one in force')
   }
@@ -94,7 +99,7 @@ export function setCpuid(vcpu: Vcpu, list: CpuidEntry[], call: IoctlCall): numbe
     return call.refuse(EINVAL, 'XSAVE-48', `virtual address width ${virtualBits} in leaf 0x80000008 is not 48 or 57`)
   }
   const features = findEntry(list, 0xd, 0)?.eax ?? 0
-  if (features & XFEATURE_MASK_XTILE_DATA) {
+  if (features & XFEATURE_MASK_XTILE_DATA && profile.dynamicStates.enabling === 'at-cpuid') {
     const status = enableGuestFeatures(call.task, vcpu.guestFpu, features)
     if (status === -EPERM) return call.refuse(EPERM, 'GFPU-39', 'the process has no guest permission for XTILE_DATA')
     if (status === -EFAULT) return call.refuse(EFAULT, 'GFPU-39', 'no memory for the larger guest FPU image')
@@ -111,6 +116,9 @@ function afterSetCpuid(vcpu: Vcpu): void {
   const { kvm } = vcpu.vm
   vcpu.kvmCpuidBase = hypervisorBase(vcpu.cpuid)
   vcpu.guestSupportedXcr0 = ((findEntry(vcpu.cpuid, 0xd, 0)?.eax ?? 0) & kvm.supportedXcr0) >>> 0
+  if (kvm.profile.xsave.setBoundToGuestFeatures) {
+    setUserFeatures(vcpu.guestFpu, (vcpu.guestSupportedXcr0 | XFEATURE_MASK_FPSSE) >>> 0)
+  }
   updatePvFeatures(vcpu)
   vcpu.isAmdCompatible = isAmdVendor(findEntry(vcpu.cpuid, 0, ANY_INDEX))
   vcpu.maxPhysAddr = maxPhysAddr(vcpu.cpuid)

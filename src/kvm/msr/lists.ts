@@ -77,6 +77,7 @@ const FEATURE: readonly (readonly [number, Condition])[] = [
   [M.MSR_IA32_UCODE_REV, always],
   [M.MSR_IA32_ARCH_CAPABILITIES, always],
   [M.MSR_IA32_PERF_CAPABILITIES, always],
+  [M.MSR_PLATFORM_INFO, (kvm) => kvm.profile.kvm.platformInfoIsFeatureMsr],
 ]
 
 const choose = (kvm: Kvm, table: readonly (readonly [number, Condition])[]): number[] =>

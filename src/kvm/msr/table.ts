@@ -167,6 +167,7 @@ define(M.MSR_IA32_APICBASE, {
 define(M.MSR_IA32_XSS, {
   read: (vcpu, host) => (hostOr('XSAVES')(vcpu, host) ? BigInt(vcpu.xss) : INVALID),
   write: (vcpu, value, host) => {
+    if (vcpu.vm.kvm.profile.kvm.xssHostWriteNeedsGuestXsaves && !vcpu.guestHasXsaves) return UNSUPPORTED
     if (!hostOr('XSAVES')(vcpu, host) || (value & ~BigInt(vcpu.vm.kvm.supportedXss)) !== 0n) return INVALID
     vcpu.xss = Number(value)
     updateRuntimeCpuid(vcpu, vcpu.cpuid)
@@ -260,7 +261,8 @@ define(M.MSR_IA32_TSX_CTRL, {
     return 0
   },
 })
-const hostHasTsxCtrl = (vcpu: Vcpu): boolean => !vcpu.vm.kvm.isAmd && (vcpu.vm.kvm.archCapabilities & ARCH_CAP_TSX_CTRL) !== 0n
+const hostHasTsxCtrl = ({ vm: { kvm } }: Vcpu): boolean =>
+  !kvm.isAmd && (kvm.model.msrs.has(M.MSR_IA32_TSX_CTRL) || (kvm.archCapabilities & ARCH_CAP_TSX_CTRL) !== 0n)
 const intelOnly = (row: MsrRow): MsrRow => ({
   read: (vcpu, host) => (vcpu.vm.kvm.isAmd ? UNSUPPORTED : row.read(vcpu, host)),
   write: (vcpu, value, host) => (vcpu.vm.kvm.isAmd ? UNSUPPORTED : row.write(vcpu, value, host)),

@@ -107,7 +107,9 @@ export function isLegalPhysicalHigh(vcpu: Vcpu, hi: number): boolean {
 
 /** EFER bits that need a CPUID bit of the guest, and bits KVM does not know. KAPI-43. */
 export function isValidEfer(vcpu: Vcpu, lo: number, hi: number): boolean {
-  return hi === 0 && (lo & vcpu.vm.kvm.eferReserved) === 0 && isGuestEfer(vcpu, lo)
+  if (hi !== 0 || (lo & vcpu.vm.kvm.eferReserved) !== 0) return false
+  const unchecked = vcpu.cpuid.length === 0 && !vcpu.vm.kvm.profile.kvm.setSregsChecksEferBeforeCpuid
+  return unchecked || isGuestEfer(vcpu, lo)
 }
 
 /** Only the part that depends on the guest's CPUID (host writes of the MSR skip it). */

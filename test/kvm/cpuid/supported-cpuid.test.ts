@@ -55,6 +55,7 @@ describe('KVM_GET_SUPPORTED_CPUID of the recorded Sapphire Rapids host', () => {
         supportedXss: 0,
         guestPermission,
         hidesXtileCfg: true,
+        reportsTmulSubleaf1: false,
       })
       const recorded = bochs.get(scenario)!.calls.at(-1)
       expect(list).toEqual(withoutVmx(recordedEntries(recorded)))
@@ -80,6 +81,7 @@ describe('KVM_GET_SUPPORTED_CPUID of the recorded AMD host', () => {
       supportedXss: 0,
       guestPermission: 0x207,
       hidesXtileCfg: true,
+      reportsTmulSubleaf1: false,
     })
     // nested=1 there: SVM and its leaf; FDP_EXCPTN_ONLY, ZERO_FCS_FDS as that kernel's vendor code left them.
     const nested = (e: any) =>
