@@ -9,7 +9,7 @@ import {
   uabiSize,
   writeLegacyRegion,
 } from '../linux/fpu/door.ts'
-import { newFxsaveFields } from '../linux/fpu/legacy-fields.ts'
+import { newFxsaveFields } from '../linux/fpu/door.ts'
 import { ACCESS_READ } from '../machine/page-walk.ts'
 import { decode, struct, u64, type ValueOf } from './abi/struct-layout.ts'
 import {

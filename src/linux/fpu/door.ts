@@ -12,7 +12,7 @@ declare const opaque: unique symbol
 export interface GuestFpu {
   readonly [opaque]: true
 }
-export type { FxsaveFields } from './legacy-fields.ts'
+export { type FxsaveFields, newFxsaveFields } from './legacy-fields.ts'
 
 /**
  * Allocates a vCPU's image with default size in its initial state and locks the process's guest permissions (GFPU-01..04,
