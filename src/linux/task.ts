@@ -9,6 +9,7 @@ import type { Preemptible } from './preemption.ts'
 import type { HostCpu } from './processor.ts'
 import type { PtraceLink } from './ptrace/link.ts'
 import type { Descriptor } from './segments/descriptors.ts'
+import { noShadowStack, type ThreadShadowStack } from './shstk/thread.ts'
 import type { SignalActions } from './signal/actions.ts'
 import { PendingSignals } from './signal/pending.ts'
 import { SignalSet } from './signal/signal-set.ts'
@@ -128,6 +129,7 @@ export class Task {
   readonly rseq: RseqArea = { address: 0, length: 0, signature: 0 }
   /** The rseq area must be rewritten before user mode (LUX-29). */
   rseqStale = false
+  shstk: ThreadShadowStack = noShadowStack()
   ptrace: PtraceLink | null = null
   readonly tracees = new Set<Task>()
   exitStatus = 0

@@ -86,7 +86,7 @@ function pageFault(cpu: HostCpu, task: Task): void {
   const outcome =
     (error & PF_PKEY) !== 0 && pkeyDenies(task, address)
       ? FAULT_SEGV_ACCERR
-      : task.mm.fault(address, (error & PF_WRITE) !== 0, (error & PF_FETCH) !== 0)
+      : task.mm.fault(address, (error & PF_WRITE) !== 0, (error & PF_FETCH) !== 0, (error & PF_SHADOW_STACK) !== 0)
   if (outcome === 0) return
   const { trap } = task
   trap.number = 14
@@ -102,7 +102,6 @@ function pageFault(cpu: HostCpu, task: Task): void {
   const signal = outcome >> 8
   let code = outcome & 0xff
   if ((error & PF_PKEY) !== 0) code = SEGV_PKUERR
-  else if ((error & PF_SHADOW_STACK) !== 0) code = SEGV_CPERR
   const pkey = code === SEGV_PKUERR ? (task.mm.vmas.find(address)?.pkey ?? 0) : 0
   forceFault(task, { signal: signal === SIGSEGV && code === SEGV_MAPERR ? SIGSEGV : signal, code, address, pkey })
 }

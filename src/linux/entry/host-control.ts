@@ -6,6 +6,7 @@ import {
   X86_CR0_PE,
   X86_CR0_PG,
   X86_CR0_WP,
+  X86_CR4_CET,
   X86_CR4_DE,
   X86_CR4_FSGSBASE,
   X86_CR4_MCE,
@@ -20,6 +21,7 @@ import {
 } from '../../isa/control-registers.ts'
 import { CTL } from '../../machine/execution-context.ts'
 import type { Kernel } from '../kernel.ts'
+import { hasUserShadowStacks } from '../shstk/thread.ts'
 import type { Task } from '../task.ts'
 
 const EFER_SCE = 1
@@ -38,6 +40,7 @@ export function hostCr4(kernel: Kernel): number {
   if (model.has('fsgsbase')) cr4 |= X86_CR4_FSGSBASE
   if (xstate.xsave) cr4 |= X86_CR4_OSXSAVE
   if (xstate.pku) cr4 |= X86_CR4_PKE
+  if (hasUserShadowStacks(kernel)) cr4 |= X86_CR4_CET
   return cr4
 }
 

@@ -10,6 +10,8 @@ import type { MaybePreemptible, Preemptible } from '../preemption.ts'
 import { withPreemptionDisabled } from '../preemption.ts'
 import { finishVfork } from '../proc/exit.ts'
 import { setInitialSegments } from '../segments/user-segments.ts'
+import { freeArea } from '../shstk/area.ts'
+import { noShadowStack } from '../shstk/thread.ts'
 import { resetAltStack } from '../signal/alt-stack.ts'
 import { killTask } from '../signal/send.ts'
 import type { Task } from '../task.ts'
@@ -184,6 +186,8 @@ export function startProgram(task: Task, chosen: ChosenProgram, envp: readonly s
 }
 
 function replaceMm(task: Task, mm: Mm): void {
+  freeArea(task)
+  task.shstk = noShadowStack()
   const old = task.mm
   task.mm = mm
   finishVfork(task.group)

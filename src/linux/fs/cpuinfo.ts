@@ -1,5 +1,6 @@
 import { type FeatureName, features } from '../../isa/cpuid-features.ts'
 import type { Kernel } from '../kernel.ts'
+import { hasUserShadowStacks } from '../shstk/thread.ts'
 
 /** Flags whose /proc/cpuinfo name is not the feature's name with `_` for `-` (arch/x86/include/asm/cpufeatures.h). */
 const RENAMED: Readonly<Record<string, string>> = {
@@ -27,8 +28,7 @@ function flagNames(kernel: Kernel): string {
   const names: string[] = []
   for (const feature of features.values()) {
     if (feature.kind !== 'cpuid' || !kernel.model.has(feature.name as FeatureName) || HIDDEN.has(feature.name)) continue
-    // User shadow stacks: only where the kernel offers them; this one never does.
-    if (feature.name === 'shstk') continue
+    if (feature.name === 'shstk' && !hasUserShadowStacks(kernel)) continue
     names.push(RENAMED[feature.name] ?? feature.name.replaceAll('-', '_').replaceAll('.', '_'))
   }
   if (kernel.model.has('invtsc')) names.push('constant_tsc')

@@ -14,21 +14,25 @@ export const FAULT_BUS_ADRERR = (7 << 8) | 2
 export const FAULT_OOM = 9 << 8
 
 /** Makes one page accessible, or says which signal the access earns. Linux's do_user_addr_fault and handle_mm_fault. */
-export function handleFault(mm: Mm, address: number, write: boolean, execute: boolean): number {
+export function handleFault(mm: Mm, address: number, write: boolean, execute: boolean, shadow: boolean): number {
   if (!(address >= 0 && address < TASK_SIZE_MAX)) return FAULT_SEGV_MAPERR
   const vma = mm.vmas.find(address) ?? growStack(mm, address)
   if (vma === null) return FAULT_SEGV_MAPERR
   // Any right makes a page readable, as on hardware without execute-only protection (access_error).
   if (vma.prot === 0) return FAULT_SEGV_ACCERR
-  if (write && (vma.prot & PROT_WRITE) === 0) return FAULT_SEGV_ACCERR
+  // A shadow-stack access goes to a shadow stack, an ordinary write never does (access_error). A shadow-stack read counts as a
+  // write: the page must become one of a shadow stack.
+  if (shadow ? !vma.shadowStack : write && vma.shadowStack) return FAULT_SEGV_ACCERR
+  const wanted = write || shadow
+  if (wanted && (vma.prot & PROT_WRITE) === 0) return FAULT_SEGV_ACCERR
   if (execute && (vma.prot & PROT_EXEC) === 0) return FAULT_SEGV_ACCERR
   mm.minorFaults++
   const page = pageAlignDown(address)
   const word = mm.table.ensure(page)
   if (word === 0) return FAULT_OOM
   const entry = mm.mem.i32[word]
-  if (entry === 0) return faultIn(mm, vma, page, word, write)
-  if (write && (entry & PTE_WRITE) === 0) return makeWritable(mm, vma, page, word)
+  if (entry === 0) return faultIn(mm, vma, page, word, wanted)
+  if (wanted && (entry & writableFlags(vma)) === 0) return makeWritable(mm, vma, page, word)
   mm.flushPage(page)
   return FAULT_HANDLED
 }
@@ -55,8 +59,13 @@ export function entryHigh(vma: Vma): number {
   return ((vma.prot & PROT_EXEC) === 0 ? PTE_HI_NX : 0) | (vma.pkey << PTE_HI_PKEY_SHIFT)
 }
 
+/** PTE bits of a page that may be written. Dirty without writable is what makes a shadow-stack page (SDM Vol. 3, 4.6.1). */
+function writableFlags(vma: Vma): number {
+  return vma.shadowStack ? PTE_DIRTY : PTE_WRITE | PTE_DIRTY
+}
+
 function setEntry(mm: Mm, vma: Vma, word: number, hpa: number, writable: boolean): void {
-  mm.mem.i32[word] = hpa | entryFlags() | (writable ? PTE_WRITE | PTE_DIRTY : 0)
+  mm.mem.i32[word] = hpa | entryFlags() | (writable ? writableFlags(vma) : 0)
   mm.mem.i32[word + 1] = entryHigh(vma)
 }
 
@@ -100,7 +109,7 @@ function makeWritable(mm: Mm, vma: Vma, page: number, word: number): number {
   const { i32 } = mm.mem
   const hpa = (i32[word] & ~0xfff) >>> 0
   if (vma.shared || (hpa !== mm.zeroPage && pages.referencesOf(hpa) === 1)) {
-    i32[word] |= PTE_WRITE | PTE_DIRTY
+    i32[word] |= writableFlags(vma)
     mm.flushPage(page)
     return FAULT_HANDLED
   }

@@ -4,9 +4,10 @@ import { EFAULT } from '../errno.ts'
 import type { HostMachine } from '../hardware.ts'
 import type { Descriptor } from '../segments/descriptors.ts'
 import { handleFault } from './fault.ts'
+import { TASK_SIZE_MAX } from './layout.ts'
 import type { MmNotifier } from './notifier.ts'
 import type { PageAllocator } from './page-allocator.ts'
-import { PageTable, PTE_PRESENT, PTE_USER, PTE_WRITE } from './page-table.ts'
+import { PageTable, PTE_DIRTY, PTE_PRESENT, PTE_USER, PTE_WRITE } from './page-table.ts'
 import { UserMemory } from './user-memory.ts'
 import { type MappingOwner, PROT_WRITE } from './vma.ts'
 import { VmaList } from './vma-list.ts'
@@ -96,8 +97,8 @@ export class Mm extends UserMemory implements MappingOwner {
     for (const notifier of this.notifiers) notifier.invalidateRange(start, end)
   }
 
-  fault(address: number, write: boolean, execute: boolean): number {
-    return handleFault(this, address, write, execute)
+  fault(address: number, write: boolean, execute: boolean, shadow = false): number {
+    return handleFault(this, address, write, execute, shadow)
   }
 
   /**
@@ -148,7 +149,9 @@ export class Mm extends UserMemory implements MappingOwner {
       if (vma === null || (vma.shared && (vma.prot & PROT_WRITE) === 0)) return done
       const { prot } = vma
       vma.prot |= PROT_WRITE
-      const ok = this.copyToUser(address, from, at + done, chunk)
+      const ok = vma.shadowStack
+        ? this.copyToShadowStack(address, from, at + done, chunk)
+        : this.copyToUser(address, from, at + done, chunk)
       vma.prot = prot
       if ((prot & PROT_WRITE) === 0) this.writeProtectPage(address - (address % 4096))
       if (!ok) return done
@@ -157,12 +160,47 @@ export class Mm extends UserMemory implements MappingOwner {
     return done
   }
 
+  /** Wasm offset of a byte of a shadow stack, as WRUSS reaches it; -1 for EFAULT. */
+  private resolveShadowStack(address: number): number {
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const word = address >= 0 && address < TASK_SIZE_MAX ? this.table.find(address) : 0
+      const entry = word === 0 ? 0 : this.mem.i32[word]
+      const bits = entry & (PTE_PRESENT | PTE_USER | PTE_WRITE | PTE_DIRTY)
+      if (bits === (PTE_PRESENT | PTE_USER | PTE_DIRTY)) {
+        return PHYSICAL_BASE + ((entry & ~0xfff) >>> 0) + (address % 4096)
+      }
+      if (this.fault(address, true, false, true) !== 0) return -1
+    }
+    return -1
+  }
+
+  private copyToShadowStack(user: number, from: Uint8Array, at: number, length: number): boolean {
+    const to = this.resolveShadowStack(user)
+    if (to < 0) return false
+    this.mem.u8.set(from.subarray(at, at + length), to)
+    this.machine.physicalWritten(to - PHYSICAL_BASE, length)
+    return true
+  }
+
+  /** Stores a word on a user shadow stack (write_user_shstk_64). */
+  putShadowStackWord(user: number, lo: number, hi: number): boolean {
+    const to = user % 8 === 0 ? this.resolveShadowStack(user) : -1
+    if (to < 0) return false
+    this.mem.i32[to >>> 2] = lo
+    this.mem.i32[(to >>> 2) + 1] = hi
+    this.machine.physicalWritten(to - PHYSICAL_BASE, 8)
+    return true
+  }
+  putShadowStack(user: number, value: number): boolean {
+    return this.putShadowStackWord(user, value | 0, Math.floor(value / 4294967296) | 0)
+  }
+
   /** Takes write permission from one present page. */
   writeProtectPage(page: number): void {
     const word = this.table.find(page)
     if (word === 0) return
     this.invalidating(page, page + 4096)
-    this.mem.i32[word] &= ~PTE_WRITE
+    this.mem.i32[word] &= ~(PTE_WRITE | PTE_DIRTY)
     this.flushPage(page)
   }
 

@@ -2,9 +2,9 @@ import { EACCES, EAGAIN, EBADF, EEXIST, EINVAL, ENOMEM, EPERM } from '../errno.t
 import { O_ACCMODE, O_WRONLY, type OpenFile } from '../file.ts'
 import { SharedMemory } from '../fs/shmem.ts'
 import type { Task } from '../task.ts'
-import { MMAP_MIN_ADDR, pageAlignUp, TASK_SIZE_MAX } from './layout.ts'
+import { MMAP_BASE, MMAP_MIN_ADDR, pageAlignUp, TASK_SIZE_MAX } from './layout.ts'
 import type { Mm } from './mm.ts'
-import { PTE_HI_NX, PTE_HI_PKEY_SHIFT, PTE_WRITE } from './page-table.ts'
+import { PTE_DIRTY, PTE_HI_NX, PTE_HI_PKEY_SHIFT, PTE_WRITE } from './page-table.ts'
 import { PROT_EXEC, PROT_WRITE, Vma, type VmaInit } from './vma.ts'
 
 export const MAP_SHARED = 1
@@ -14,6 +14,8 @@ export const MAP_TYPE = 15
 export const MAP_FIXED = 0x10
 export const MAP_ANONYMOUS = 0x20
 export const MAP_32BIT = 0x40
+/** Since 6.6. */
+export const MAP_ABOVE4G = 0x80
 export const MAP_GROWSDOWN = 0x100
 export const MAP_DENYWRITE = 0x800
 export const MAP_LOCKED = 0x2000
@@ -68,8 +70,8 @@ export function mmap(
   return start
 }
 
-/** Chooses or checks the address (get_unmapped_area). */
-function placeMapping(mm: Mm, address: number, size: number, flags: number): number {
+/** Chooses or checks the address (get_unmapped_area). `startGap`: bytes that must be free below a chosen one. */
+export function placeMapping(mm: Mm, address: number, size: number, flags: number, startGap = 0): number {
   if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) !== 0) {
     if (address % 4096 !== 0) return -EINVAL
     if (address < 0 || address + size > TASK_SIZE_MAX) return -ENOMEM
@@ -83,12 +85,13 @@ function placeMapping(mm: Mm, address: number, size: number, flags: number): num
   }
   if (address > 0) {
     const hint = Math.max(pageAlignUp(address), MMAP_MIN_ADDR)
-    if (hint + size <= TASK_SIZE_MAX && !mm.vmas.overlaps(hint, hint + size)) return hint
+    if (hint + size <= TASK_SIZE_MAX && mm.vmas.isFree(hint, hint + size)) return hint
   }
-  const gap = mm.vmas.findGapBelow(size)
-  if (gap >= 0) return gap
-  const high = mm.vmas.findGapAbove(size)
-  return high < 0 ? -ENOMEM : high
+  const bottom = (flags & MAP_ABOVE4G) !== 0 ? 0x100000000 : MMAP_MIN_ADDR
+  const gap = mm.vmas.findGapBelow(size + startGap, MMAP_BASE, bottom)
+  if (gap >= 0) return gap + startGap
+  const high = mm.vmas.findGapAbove(size + startGap, bottom)
+  return high < 0 ? -ENOMEM : high + startGap
 }
 
 /** Installs a mapping; what was in its place goes. */
@@ -145,7 +148,7 @@ export function unmapRange(mm: Mm, start: number, end: number): void {
 }
 
 /** True when [start, end) is mapped without gaps. */
-function fullyMapped(mm: Mm, start: number, end: number): boolean {
+export function fullyMapped(mm: Mm, start: number, end: number): boolean {
   let at = start
   for (const vma of mm.vmas.overlapping(start, end)) {
     if (vma.start > at) return false
@@ -189,7 +192,8 @@ function changeProtection(mm: Mm, start: number, end: number, prot: number, pkey
     mm.table.forEach(vma.start, vma.end, (word) => {
       // Without any right a page is not present; the entry keeps the page (PROT_NONE).
       i32[word] = prot === 0 ? i32[word] & ~1 : i32[word] | 1
-      if ((prot & PROT_WRITE) === 0) i32[word] &= ~PTE_WRITE
+      // Dirty alone would be a page of a shadow stack.
+      if ((prot & PROT_WRITE) === 0) i32[word] &= ~(PTE_WRITE | PTE_DIRTY)
       i32[word + 1] = high
     })
   }

@@ -1,4 +1,4 @@
-import { MMAP_BASE, MMAP_MIN_ADDR, STACK_GUARD_GAP, TASK_SIZE_MAX } from './layout.ts'
+import { MMAP_BASE, MMAP_MIN_ADDR, TASK_SIZE_MAX } from './layout.ts'
 import type { Vma } from './vma.ts'
 
 /** The mappings of an address space in address order; none overlap. */
@@ -46,6 +46,12 @@ export class VmaList {
     return i < this.all.length && this.all[i].start < end
   }
 
+  /** Nothing is mapped in [start, end), and the guard gap of what follows begins above it. */
+  isFree(start: number, end: number): boolean {
+    const next = this.all[this.indexAbove(start)]
+    return next === undefined || end <= next.start - next.startGap
+  }
+
   /** Takes `vma` out of the list. */
   remove(vma: Vma): void {
     this.recent = null
@@ -85,7 +91,7 @@ export class VmaList {
     let high = top
     for (let i = this.all.length - 1; i >= 0; i--) {
       const vma = this.all[i]
-      const guard = vma.growsDown ? STACK_GUARD_GAP : 0
+      const guard = vma.startGap
       if (vma.start - guard >= high) continue
       if (vma.end <= high && high - vma.end >= length)
         return Math.max(high - length, bottom) === high - length ? high - length : -1
@@ -100,7 +106,7 @@ export class VmaList {
     let low = bottom
     for (let i = this.indexAbove(bottom); i < this.all.length; i++) {
       const vma = this.all[i]
-      const guard = vma.growsDown ? STACK_GUARD_GAP : 0
+      const guard = vma.startGap
       if (vma.start - guard - low >= length) break
       low = Math.max(low, vma.end)
     }
@@ -118,6 +124,7 @@ function mergeable(lower: Vma, upper: Vma): boolean {
     lower.name === upper.name &&
     lower.pkey === upper.pkey &&
     lower.dontFork === upper.dontFork &&
+    lower.shadowStack === upper.shadowStack &&
     !lower.growsDown &&
     !upper.growsDown
   )

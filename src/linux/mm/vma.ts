@@ -1,4 +1,5 @@
 import type { OpenFile } from '../file.ts'
+import { STACK_GUARD_GAP } from './layout.ts'
 import type { MappedRange, PageSource } from './page-source.ts'
 
 export const PROT_READ = 1
@@ -21,6 +22,7 @@ export interface VmaInit {
   sourcePage?: number
   file?: OpenFile | null
   growsDown?: boolean
+  shadowStack?: boolean
   name?: string
 }
 
@@ -42,6 +44,8 @@ export class Vma implements MappedRange {
   readonly file: OpenFile | null
   /** The stack: grows down to the limit of the stack. */
   readonly growsDown: boolean
+  /** VM_SHADOW_STACK: written by CALL, WRSS and the kernel on purpose only; its pages are dirty but not writable. */
+  readonly shadowStack: boolean
   /** Text after the address in /proc/PID/maps: `[heap]`, `[stack]`, or the file's path. */
   readonly name: string
   /** Not copied to a forked child (MADV_DONTFORK). */
@@ -59,7 +63,13 @@ export class Vma implements MappedRange {
     this.sourcePage = init.sourcePage ?? 0
     this.file = init.file ?? null
     this.growsDown = init.growsDown ?? false
+    this.shadowStack = init.shadowStack ?? false
     this.name = init.name ?? ''
+  }
+
+  /** Bytes below it that stay free (stack_guard_gap, shadow_stack_guard_gap). */
+  get startGap(): number {
+    return this.growsDown ? STACK_GUARD_GAP : this.shadowStack ? 4096 : 0
   }
 
   get pages(): number {
@@ -69,8 +79,20 @@ export class Vma implements MappedRange {
   /** A copy for the range [start, end) inside this one, or for another address space; holds its own file reference. */
   copy(owner: MappingOwner, start: number, end: number): Vma {
     const sourcePage = this.sourcePage + (start - this.start) / 4096
-    const { prot, maxProt, shared, source, growsDown, name } = this
-    const copy = new Vma(owner, { start, end, prot, maxProt, shared, source, sourcePage, file: this.file, growsDown, name })
+    const { prot, maxProt, shared, source, growsDown, shadowStack, name } = this
+    const copy = new Vma(owner, {
+      start,
+      end,
+      prot,
+      maxProt,
+      shared,
+      source,
+      sourcePage,
+      file: this.file,
+      growsDown,
+      shadowStack,
+      name,
+    })
     copy.dontFork = this.dontFork
     copy.pkey = this.pkey
     copy.file?.retain()

@@ -6,6 +6,7 @@ import { forkMm } from '../mm/fork.ts'
 import { type MaybePreemptible, type Preemptible, withPreemptionDisabled } from '../preemption.ts'
 import { attach, PTRACE_O_TRACECLONE, PTRACE_O_TRACEFORK, PTRACE_O_TRACEVFORK } from '../ptrace/link.ts'
 import { stopForEvent } from '../ptrace/stops.ts'
+import { inheritShadowStack, startShadowStack } from '../shstk/clone.ts'
 import type { SyscallArguments } from '../syscalls/arguments.ts'
 import { SS_DISABLE, Task } from '../task.ts'
 import { ThreadGroup } from '../thread-group.ts'
@@ -39,6 +40,8 @@ export interface CloneRequest {
   readonly exitSignal: number
   /** New RSP; 0 = the parent's. */
   readonly stack: number
+  /** clone3 only; else 0. */
+  readonly stackSize: number
   readonly parentTid: number
   readonly childTid: number
   readonly tls: number
@@ -52,6 +55,7 @@ export function clone(task: Task, a: SyscallArguments): MaybePreemptible<number>
     clearHandlers: false,
     exitSignal: flags & 0xff,
     stack: a.long(1),
+    stackSize: 0,
     parentTid: a.long(2),
     childTid: a.long(3),
     tls: a.long(4),
@@ -59,7 +63,16 @@ export function clone(task: Task, a: SyscallArguments): MaybePreemptible<number>
 }
 
 export function fork(task: Task): MaybePreemptible<number> {
-  return create(task, { flags: 0, clearHandlers: false, exitSignal: 17, stack: 0, parentTid: 0, childTid: 0, tls: 0 })
+  return create(task, {
+    flags: 0,
+    clearHandlers: false,
+    exitSignal: 17,
+    stack: 0,
+    stackSize: 0,
+    parentTid: 0,
+    childTid: 0,
+    tls: 0,
+  })
 }
 
 export function vfork(task: Task): MaybePreemptible<number> {
@@ -68,6 +81,7 @@ export function vfork(task: Task): MaybePreemptible<number> {
     clearHandlers: false,
     exitSignal: 17,
     stack: 0,
+    stackSize: 0,
     parentTid: 0,
     childTid: 0,
     tls: 0,
@@ -103,6 +117,7 @@ export function clone3(task: Task, a: SyscallArguments): MaybePreemptible<number
     clearHandlers,
     exitSignal,
     stack: stack + stackSize,
+    stackSize,
     parentTid: field(3),
     childTid: field(2),
     tls: field(7),
@@ -171,6 +186,11 @@ function copyTask(parent: Task, request: CloneRequest): Task | number {
   const isThread = (flags & CLONE_THREAD) !== 0
   const mm = (flags & CLONE_VM) !== 0 ? parent.mm.retain() : forkMm(kernel, parent.mm)
   if (mm === null) return -ENOMEM
+  const shstk = inheritShadowStack(parent, flags, request.stackSize)
+  if (typeof shstk === 'number') {
+    mm.release()
+    return shstk
+  }
   const tid = kernel.allocatePid()
   const group = isThread ? parent.group : newGroup(parent, tid, request)
   const files = (flags & CLONE_FILES) !== 0 ? parent.files.retain() : parent.files.copy()
@@ -181,6 +201,8 @@ function copyTask(parent: Task, request: CloneRequest): Task | number {
   const child = new Task(kernel, tid, group, mm, files, fs, actions)
   copyRegisters(parent, child, request)
   child.fpu = withPreemptionDisabled(parent, cloneFpu, { parent, isThread })
+  child.shstk = shstk
+  startShadowStack(child, flags)
   child.comm = parent.comm
   child.affinity = parent.affinity
   child.cpuId = parent.cpuId

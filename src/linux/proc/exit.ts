@@ -1,5 +1,6 @@
 import { dropFpu } from '../fpu/lifecycle.ts'
 import { ptraceDetachAll, ptraceExit } from '../ptrace/link.ts'
+import { freeArea } from '../shstk/area.ts'
 import { killTask, notifyParent, sendGroupSignal } from '../signal/send.ts'
 import { CLD_DUMPED, CLD_EXITED, CLD_KILLED, SI_USER, SIGCONT, SIGHUP } from '../signal/signals.ts'
 import { futexWake } from '../sync/futex.ts'
@@ -24,6 +25,7 @@ export function exitTask(task: Task, status: WaitStatus): void {
   task.exitStatus = status
   task.kernel.scheduler.dequeue(task)
   exitRobustList(task)
+  freeArea(task)
   clearChildTid(task)
   ptraceDetachAll(task)
   task.state = 'dead'

@@ -1,12 +1,12 @@
 import { EFAULT, EINVAL, ENODEV } from '../errno.ts'
 import { FXREGS_SIZE, getFxregs, getXstate, setFxregs, setXstate } from '../fpu/regset.ts'
+import { getShadowStackRegset, NT_X86_SHSTK, SHSTK_REGSET_SIZE, setShadowStackRegset } from '../shstk/regset.ts'
 import type { Task } from '../task.ts'
 import { readUserRegs, USER_REGS_SIZE, writeUserRegs } from './user-regs.ts'
 
 const NT_PRSTATUS = 1
 const NT_PRFPREG = 2
 const NT_X86_XSTATE = 0x202
-const NT_X86_SHSTK = 0x204
 
 /** Bytes of a regset, or -errno when the task has none of this type. */
 function sizeOf(target: Task, type: number): number {
@@ -18,7 +18,7 @@ function sizeOf(target: Task, type: number): number {
     case NT_X86_XSTATE:
       return target.fpu.config.xsave ? target.fpu.config.userMaxSize : -ENODEV
     case NT_X86_SHSTK:
-      return -ENODEV
+      return SHSTK_REGSET_SIZE
     default:
       return -EINVAL
   }
@@ -33,7 +33,10 @@ export function getRegset(task: Task, target: Task, type: number, base: number, 
   const bytes = new Uint8Array(size)
   if (type === NT_PRSTATUS) readUserRegs(target, bytes)
   else if (type === NT_PRFPREG) getFxregs(target, bytes)
-  else getXstate(target, bytes)
+  else if (type === NT_X86_SHSTK) {
+    const result = getShadowStackRegset(target, bytes)
+    if (result < 0) return result
+  } else getXstate(target, bytes)
   if (!task.mm.copyToUser(base, bytes, 0, count)) return -EFAULT
   return lengthAt === null || task.mm.putUserLong(lengthAt, count) ? 0 : -EFAULT
 }
@@ -52,6 +55,7 @@ export function setRegset(
   const count = Math.min(length, size)
   const bytes = new Uint8Array(size)
   if (type === NT_X86_XSTATE && count !== size) return -EFAULT
+  if (type === NT_X86_SHSTK && count !== size) return setShadowStackRegset(target, bytes, count)
   if (type === NT_PRFPREG && count !== size) return -EINVAL
   if (!task.mm.copyFromUser(bytes, 0, base, count)) return -EFAULT
   const result =
@@ -59,7 +63,9 @@ export function setRegset(
       ? writeUserRegs(target, bytes, count)
       : type === NT_PRFPREG
         ? setFxregs(target, bytes)
-        : setXstate(task, target, bytes)
+        : type === NT_X86_SHSTK
+          ? setShadowStackRegset(target, bytes, count)
+          : setXstate(task, target, bytes)
   if (result < 0) return result
   return lengthAt === null || task.mm.putUserLong(lengthAt, count) ? 0 : -EFAULT
 }

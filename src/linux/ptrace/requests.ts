@@ -179,15 +179,9 @@ function forceRead(target: Task, address: number): boolean {
 
 /** Writes through protections: a private page without write permission gets its own copy. */
 function forceWrite(target: Task, address: number, lo: number, hi: number): boolean {
-  const { mm } = target
-  const vma = mm.vmas.find(address)
-  if (vma === null) return false
-  if ((vma.prot & 2) !== 0) return mm.putUser64(address, lo, hi)
-  if (vma.shared) return false
-  const { prot } = vma
-  vma.prot |= 2
-  const ok = mm.putUser64(address, lo, hi)
-  vma.prot = prot
-  mm.writeProtectPage(address - (address % 4096))
-  return ok
+  const bytes = new Uint8Array(8)
+  const view = new DataView(bytes.buffer)
+  view.setInt32(0, lo, true)
+  view.setInt32(4, hi, true)
+  return target.mm.forceCopyToUser(address, bytes, 0, 8) === 8
 }

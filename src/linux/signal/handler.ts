@@ -7,6 +7,7 @@ import { withPreemptionDisabled } from '../preemption.ts'
 import { traceTrap } from '../ptrace/stops.ts'
 import { rseqSignalDeliver } from '../sched/rseq.ts'
 import { forceValidStack, in64BitMode, set64BitCode } from '../segments/user-segments.ts'
+import { pushSignalFrame } from '../shstk/signal-frame.ts'
 import { SS_AUTODISARM, type Task } from '../task.ts'
 import { SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTORER, SA_SIGINFO, SIG_DFL, type SignalAction } from './actions.ts'
 import { altStackState, liesOnAltStack, onAltStack, resetAltStack, userStackPointer } from './alt-stack.ts'
@@ -124,6 +125,7 @@ function buildFrame(task: Task, info: SignalInfo, action: SignalAction): boolean
   const siginfo = (action.flags & SA_SIGINFO) !== 0
   if (siginfo) writeSiginfo(view, FRAME_SIGINFO, info)
   if (!task.mm.copyToUser(frame, bytes, 0, siginfo ? FRAME_SIGINFO + SIGINFO_SIZE : FRAME_SIGINFO)) return false
+  if (!pushSignalFrame(task, action.restorer)) return false
   if ((task.altStack.flags & SS_AUTODISARM) !== 0) resetAltStack(task)
   enterHandler(task, info.signal, action, frame)
   if ((action.flags & SA_RESETHAND) !== 0) task.actions.set(info.signal, { ...action, handler: SIG_DFL })

@@ -4,6 +4,7 @@ import { NO_RESULT } from '../entry/syscall-entry.ts'
 import { restoreFromFrame } from '../fpu/signal-frame.ts'
 import { findDescriptor, stackSegmentFault, USER_DS } from '../segments/descriptors.ts'
 import { in64BitMode, loadReturnSegments } from '../segments/user-segments.ts'
+import { popSignalFrame } from '../shstk/signal-frame.ts'
 import { SS_AUTODISARM, type Task } from '../task.ts'
 import { onAltStack, setAltStack, userStackPointer } from './alt-stack.ts'
 import {
@@ -41,6 +42,7 @@ export function rtSigreturn(task: Task): number {
   task.origRax = -1
   task.restart = null
   if (!restoreFromFrame(task, longAt(view, FRAME_SIGCONTEXT + SC_FPSTATE))) return badFrame(task)
+  if (!popSignalFrame(task)) return badFrame(task)
   if (segments !== null) {
     task.trap.number = segments.vector
     task.trap.errorCode = segments.errorCode

@@ -1,5 +1,5 @@
 import { SEGMENT } from '../../machine/memory-map.ts'
-import { EFAULT, EINVAL, ENODEV, EOPNOTSUPP, EPERM } from '../errno.ts'
+import { EFAULT, EINVAL, ENODEV, EPERM } from '../errno.ts'
 import {
   ARCH_GET_XCOMP_GUEST_PERM,
   ARCH_GET_XCOMP_SUPP,
@@ -8,6 +8,7 @@ import {
   xstatePrctl,
 } from '../fpu/permission.ts'
 import { TASK_SIZE_MAX } from '../mm/layout.ts'
+import { ARCH_SHSTK_ENABLE, ARCH_SHSTK_STATUS, shadowStackPrctl } from '../shstk/prctl.ts'
 import type { Task } from '../task.ts'
 import type { SyscallArguments } from './arguments.ts'
 
@@ -21,8 +22,6 @@ const ARCH_GET_UNTAG_MASK = 0x4001
 const ARCH_ENABLE_TAGGED_ADDR = 0x4002
 const ARCH_GET_MAX_TAG_BITS = 0x4003
 const ARCH_FORCE_TAGGED_SVA = 0x4004
-const ARCH_SHSTK_ENABLE = 0x5001
-const ARCH_SHSTK_STATUS = 0x5005
 
 /** arch_prctl(2): LUX §6, file 10 §4. An option nobody knows is EINVAL (LUX-32). */
 export function archPrctl(task: Task, a: SyscallArguments): number {
@@ -33,8 +32,9 @@ export function archPrctl(task: Task, a: SyscallArguments): number {
     if (!(guest ? profile.permissions.guestPermSupported : profile.permissions.hostPermSupported)) return -EINVAL
     return requestOrGet(task, a, option)
   }
-  if (option >= ARCH_SHSTK_ENABLE && option <= ARCH_SHSTK_STATUS)
-    return profile.cet.userShadowStack ? shadowStack(task, a, option) : -EINVAL
+  if (option >= ARCH_SHSTK_ENABLE && option <= ARCH_SHSTK_STATUS) {
+    return profile.cet.userShadowStack ? shadowStackPrctl(task, task, option, a.u32(1) | 0, a.high(1)) : -EINVAL
+  }
   switch (option) {
     case ARCH_SET_FS:
       return setBase(task, SEGMENT.FS, a)
@@ -83,12 +83,4 @@ function setBase(task: Task, segment: number, a: SyscallArguments): number {
 function getBase(task: Task, segment: number, user: number): number {
   const { context } = task
   return task.mm.putUser64(user, context.segmentBaseLo(segment), context.segmentBaseHi(segment)) ? 0 : -EFAULT
-}
-
-/** LUX-33 on a host without user shadow stacks. */
-function shadowStack(_task: Task, a: SyscallArguments, option: number): number {
-  if (option !== ARCH_SHSTK_ENABLE) return -EOPNOTSUPP
-  const features = a.u32(1)
-  if (features === 0 || (features & (features - 1)) !== 0) return -EINVAL
-  return -EOPNOTSUPP
 }

@@ -1,5 +1,6 @@
-import { EBADF, EINVAL } from '../errno.ts'
-import { brk, MAP_ANONYMOUS, madvise, mmap, mprotect, mremap, munmap } from '../mm/mmap.ts'
+import { EBADF, EINVAL, ENOMEM } from '../errno.ts'
+import { brk, fullyMapped, MAP_ANONYMOUS, madvise, mmap, mprotect, mremap, munmap } from '../mm/mmap.ts'
+import type { Task } from '../task.ts'
 import { full, partial, type SyscallRows } from './support.ts'
 
 const PKEY_COUNT = 16
@@ -34,7 +35,12 @@ export const memoryCalls: SyscallRows = {
   },
   26: { name: 'msync', args: 'ptr size hex', support: partial('nothing is ever written back'), run: () => 0 },
   28: { name: 'madvise', args: 'ptr size MADV', support: full, run: (task, a) => madvise(task, a.long(0), a.long(1), a.int(2)) },
-  149: { name: 'mlock', args: 'ptr size', support: partial('memory is never swapped'), run: () => 0 },
+  149: {
+    name: 'mlock',
+    args: 'ptr size',
+    support: partial('memory is never swapped, RLIMIT_MEMLOCK does not count'),
+    run: (task, a) => lockRange(task, a.long(0), a.long(1)),
+  },
   150: { name: 'munlock', args: 'ptr size', support: partial('memory is never swapped'), run: () => 0 },
   151: { name: 'mlockall', args: 'hex', support: partial('memory is never swapped'), run: () => 0 },
   152: { name: 'munlockall', args: '', support: partial('memory is never swapped'), run: () => 0 },
@@ -76,4 +82,12 @@ export const memoryCalls: SyscallRows = {
       return 0
     },
   },
+}
+
+/** mlock(2): nothing to do but to say what is not mapped. */
+function lockRange(task: Task, address: number, length: number): number {
+  const start = Math.floor(address / 4096) * 4096
+  const end = Math.ceil((address + length) / 4096) * 4096
+  if (address < 0 || length < 0) return -EINVAL
+  return length === 0 || fullyMapped(task.mm, start, end) ? 0 : -ENOMEM
 }

@@ -1,4 +1,4 @@
-import { EFAULT, EINVAL, ENOSYS, EPERM, ESRCH } from '../errno.ts'
+import { EFAULT, EINVAL, EPERM, ESRCH } from '../errno.ts'
 import { execve } from '../exec/execve.ts'
 import { clone, clone3, fork, vfork } from '../proc/clone.ts'
 import { exitGroup, exitTask } from '../proc/exit.ts'
@@ -6,6 +6,7 @@ import { wait4, waitid } from '../proc/wait.ts'
 import { ptrace } from '../ptrace/requests.ts'
 import { rseq } from '../sched/rseq.ts'
 import { readLdt, writeLdt } from '../segments/ldt.ts'
+import { mapShadowStack } from '../shstk/area.ts'
 import { futex } from '../sync/futex.ts'
 import type { Task } from '../task.ts'
 import { archPrctl } from './arch-prctl.ts'
@@ -152,12 +153,7 @@ export const processCalls: SyscallRows = {
     run: (task, a) => rseq(task, a.long(0), a.u32(1), a.int(2), a.u32(3)),
   },
   435: { name: 'clone3', args: 'ptr size', support: partial('no namespaces, no pidfd, no cgroup'), run: clone3 },
-  453: {
-    name: 'map_shadow_stack',
-    args: 'ptr size hex',
-    support: refused('EOPNOTSUPP', 'no user shadow stacks on this host'),
-    run: (task) => (task.kernel.profile.cet.userShadowStack ? -95 : -ENOSYS),
-  },
+  453: { name: 'map_shadow_stack', args: 'ptr size hex', support: full, run: mapShadowStack },
 }
 
 function onlyItself(id: number, a: SyscallArguments): number {
