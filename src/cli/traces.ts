@@ -38,7 +38,7 @@ export function attachTraces({ kernel, machine }: ProgramHost, options: TraceOpt
     event('unsupported_instruction', null, {
       mnemonic,
       bytes,
-      at: rip.toString(16),
+      address: rip.toString(16),
       reason,
       feature: features.join(' '),
       models: modelsWith(features).join(' '),

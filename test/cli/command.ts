@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
+const PROGRAMS = join(root, 'test/fixtures/programs')
 const COMMAND = join(root, 'dist/cli/worldswitch.js')
 /** scripts/build.mjs takes it away before it builds and makes it when all went well. */
 const BUILT = join(root, 'dist/.built')
@@ -19,23 +20,36 @@ export interface Ran {
 }
 
 export interface RunOptions {
-  /** Standard input; default empty. */
-  readonly input?: string | Uint8Array
+  /** Standard input; default empty. `NEVER`: it stays open, and nothing comes. */
+  readonly input?: string | Uint8Array | typeof NEVER
   readonly cwd?: string
   readonly env?: Record<string, string>
   /** Sees the process while it runs. */
   readonly watch?: (child: ChildProcess) => void
 }
 
+export const NEVER = Symbol('input that never comes')
+
 /** Longer than any run here may take; then it is killed, and the test sees status null. */
 const LIMIT_MS = 20_000
 
 /** Starts `worldswitch` with these arguments, as a person would. */
 export function worldswitch(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+  return start(process.execPath, [COMMAND, ...args], options)
+}
+
+/** Runs a line of bash, in which `$WORLDSWITCH` is the command. A pipe's status is that of the first part that failed. */
+export function shell(line: string): Promise<Ran> {
+  return start('bash', ['--norc', '-o', 'pipefail', '-c', line], {
+    env: { WORLDSWITCH: `${process.execPath} ${COMMAND}`, PROGRAMS },
+  })
+}
+
+function start(file: string, args: readonly string[], options: RunOptions): Promise<Ran> {
   if (!existsSync(BUILT)) throw new Error('the command does not build: node scripts/build.mjs')
   return new Promise((resolve, reject) => {
     const started = performance.now()
-    const child = spawn(process.execPath, [COMMAND, ...args], {
+    const child = spawn(file, args, {
       cwd: options.cwd ?? root,
       env: { PATH: process.env['PATH'] ?? '', ...options.env },
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -44,7 +58,7 @@ export function worldswitch(args: readonly string[], options: RunOptions = {}): 
     child.stdout.setEncoding('utf8').on('data', (text) => (printed.stdout += text))
     child.stderr.setEncoding('utf8').on('data', (text) => (printed.stderr += text))
     child.stdin.on('error', () => {})
-    child.stdin.end(options.input ?? '')
+    if (options.input !== NEVER) child.stdin.end(options.input ?? '')
     const kill = setTimeout(() => child.kill('SIGKILL'), LIMIT_MS)
     child.on('error', reject)
     child.on('close', (status) => {
@@ -65,7 +79,7 @@ export function exec(
   return worldswitch(['exec', ...options, '--', program.includes('/') ? program : fixture(program), ...args], run)
 }
 
-export const fixture = (name: string): string => join(root, 'test/fixtures/programs', name)
+export const fixture = (name: string): string => join(PROGRAMS, name)
 
 /** A folder that is there until `remove`. */
 export class Scratch {
@@ -79,8 +93,8 @@ export class Scratch {
     chmodSync(this.at(name), mode)
     return this.at(name)
   }
-  read(name: string): string {
-    return readFileSync(this.at(name), 'utf8')
+  read(name: string, encoding: BufferEncoding = 'utf8'): string {
+    return readFileSync(this.at(name), encoding)
   }
   remove(): void {
     rmSync(this.path, { recursive: true, force: true })
