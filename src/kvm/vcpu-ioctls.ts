@@ -5,11 +5,11 @@ import {
   copyGuestFpuToUabi,
   copyUabiToGuestFpu,
   isConfidential,
+  newFxsaveFields,
   readLegacyRegion,
   uabiSize,
   writeLegacyRegion,
 } from '../linux/fpu/door.ts'
-import { newFxsaveFields } from '../linux/fpu/door.ts'
 import { ACCESS_READ } from '../machine/page-walk.ts'
 import { decode, struct, u64, type ValueOf } from './abi/struct-layout.ts'
 import {
