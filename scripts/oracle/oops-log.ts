@@ -30,37 +30,35 @@ const LOG_LINE = /^\[ *\d+\.\d+\] (.*)$/gm
 function oopsOf(text: string): Record<string, unknown> {
   const lines = [...text.matchAll(LOG_LINE)].map(([, line]) => line)
   const oopsAt = lines.findIndex((line) => line.startsWith('Oops: '))
-  const before = lines.slice(0, Math.max(oopsAt, 0))
-  const after = oopsAt < 0 ? [] : lines.slice(oopsAt)
-  const find = (from: string[], pattern: RegExp) =>
-    from.map((line) => pattern.exec(line)?.[1]).find((found) => found !== undefined)
+  if (oopsAt < 0) return { call: 'oops' }
+  const after = lines.slice(oopsAt)
+  const find = (pattern: RegExp) => after.map((line) => pattern.exec(line)?.[1]).find((found) => found !== undefined)
   return {
     call: 'oops',
-    // The file's line number is the source's, not the behaviour's.
-    warning: find(before, /^WARNING: .* at \S+:\d+ (\w+)\+/),
-    oops: find(after, /^Oops: (.*?\])/),
-    comm: find(after, /Comm: (\S+)/),
-    in: find(after, /^RIP: 0010:(\w+)\+/),
-    // EDX:EAX is the instruction mask of XRSTORS, and RDI its buffer's owner; the rest is the compiler's.
-    eax: find(after, /^RAX: (\w+)/),
-    edx: find(after, /^RDX: (\w+)/),
-    pkru: find(after, /^PKRU: (\w+)/),
-    trace: called(after),
-    user: userFrame(before),
+    warning: /^WARNING: .* (\w+)(\+|$)/.exec(lines.slice(0, oopsAt).find((line) => line.startsWith('WARNING: ')) ?? '')?.[1],
+    oops: find(/^Oops: (.*?\])/),
+    comm: find(/Comm: (\S+)/),
+    in: find(/^RIP: 0010:(\w+)/),
+    // EDX:EAX is the instruction mask of XRSTORS; what is in the other registers the compiler chose.
+    eax: find(/^RAX: (\w+)/),
+    edx: find(/\bRDX: (\w+)/),
+    pkru: find(/^PKRU: (\w+)/),
+    trace: called(lines),
+    user: userFrame(lines),
   }
 }
 
-/** Functions of the call trace, innermost first. The recording's second trace ends early, where its log was cut. */
+/** Functions of the first call trace, innermost first. */
 function called(lines: string[]): string[] {
   const start = lines.indexOf('Call Trace:')
-  const trace = start < 0 ? [] : lines.slice(start + 1)
-  return trace.map((line) => /^ {1,2}(\w+)\+0x/.exec(line)?.[1]).filter((name) => name !== undefined)
+  const end = lines.indexOf(' </TASK>', start)
+  const names = lines.slice(start + 1, end).map((line) => /^ {1,2}(\w+)(\+0x|$)/.exec(line)?.[1])
+  return names.filter((name) => name !== undefined && !name.startsWith('asm_exc_')) as string[]
 }
 
-/** The system call the task was in: number and the arguments that are no addresses. */
+/** The system call the task was in: its number and the arguments that are no addresses. */
 function userFrame(lines: string[]): Record<string, string | undefined> {
-  const start = lines.findIndex((line) => line.startsWith('RIP: 0033:'))
-  const frame = start < 0 ? '' : lines.slice(start).join('\n')
+  const frame = lines.slice(lines.findIndex((line) => line.startsWith('RIP: 0033:'))).join('\n')
   const register = (name: string) => new RegExp(`\\b${name}: +(\\w+)`).exec(frame)?.[1]
   return { origRax: register('ORIG_RAX'), rdi: register('RDI'), rsi: register('RSI'), rdx: register('RDX') }
 }

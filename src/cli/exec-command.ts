@@ -37,6 +37,7 @@ async function run(path: string, args: string[], options: ExecOptions): Promise<
   const file = findProgram(path)
   bindProgram(kernel, file)
   for (const bind of options.bind) bindPlace(kernel, bind)
+  kernel.log.onEmergency = (line) => process.stderr.write(`${line}\n`)
   attachTraces(host, options)
   const stdin = new InputSource(isatty(0))
   const outputs = [new Output(1), new Output(2)]

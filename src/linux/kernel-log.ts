@@ -5,6 +5,8 @@ export class KernelLog {
   private readonly now: () => number
   /** Called for each new line. */
   onLine: (line: string) => void = () => {}
+  /** Called for a line that goes to the console of every real machine: an oops. */
+  onEmergency: (line: string) => void = () => {}
 
   constructor(now: () => number) {
     this.now = now
@@ -16,6 +18,10 @@ export class KernelLog {
     this.lines.push(line)
     if (this.lines.length > 4096) this.lines.shift()
     this.onLine(line)
+  }
+  emergency(text: string): void {
+    this.write(text)
+    this.onEmergency(this.lines[this.lines.length - 1])
   }
   warn(text: string): void {
     this.write(text)

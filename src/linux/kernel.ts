@@ -55,6 +55,8 @@ export class Kernel {
   readonly log: KernelLog
   readonly trace: KernelTrace = {}
   readonly syscalls = new SyscallCounters()
+  /** How often this kernel oopsed. */
+  oopses = 0
   readonly futexes = new FutexTable()
   readonly descriptors: DescriptorTables
   readonly root: FixedDirectory

@@ -1,6 +1,7 @@
 import { X86_EFLAGS_IF, X86_EFLAGS_TF } from '../../isa/control-registers.ts'
 import { EAGAIN, EINTR, EINVAL, EIO } from '../../linux/errno.ts'
 import { hostPkru, loadGuestFpu, putGuestFpu } from '../../linux/fpu/door.ts'
+import { calledFrom } from '../../linux/oops.ts'
 import {
   type MaybePreemptible,
   PREEMPTION_POINT,
@@ -73,7 +74,11 @@ function beginSignalMask(vcpu: Vcpu, task: Task): SignalSet {
 
 function loadVcpu(cpu: PinnedProcessor, vcpu: Vcpu): void {
   vcpu.hostPkru = hostPkru(vcpu.runner!)
-  loadGuestFpu(cpu, vcpu.guestFpu)
+  try {
+    loadGuestFpu(cpu, vcpu.guestFpu)
+  } catch (error) {
+    throw calledFrom(error, 'kvm_arch_vcpu_ioctl_run', 'kvm_vcpu_ioctl')
+  }
   if (vcpu.msrs.stealTime & 1n) vcpu.request(V.REQ_STEAL_UPDATE)
 }
 

@@ -1,6 +1,7 @@
 import { FXSAVE, XFEATURE_MASK_FPSSE, XSTATE_BV_OFFSET } from '../../isa/xfeatures.ts'
 import { EFAULT, EINVAL, EPERM, refuse } from '../errno.ts'
 import type { Kernel } from '../kernel.ts'
+import { calledFrom } from '../oops.ts'
 import type { PinnedProcessor } from '../processor.ts'
 import type { Task } from '../task.ts'
 import { kernelSize as kernelSizeOf, userSize as userSizeOf, type XstateConfig } from './config.ts'
@@ -109,8 +110,12 @@ function saveCurrent(fpu: FpuThread, cpu: PinnedProcessor): void {
 }
 
 function activate(fpu: FpuThread, cpu: PinnedProcessor): void {
-  if (fpu.fpstate.isConfidential) writeXfd(fpu, cpu, fpu.fpstate)
-  else restoreRegisters(fpu, cpu, fpu.fpstate, fpu.config.restoreMask)
+  try {
+    if (fpu.fpstate.isConfidential) writeXfd(fpu, cpu, fpu.fpstate)
+    else restoreRegisters(fpu, cpu, fpu.fpstate, fpu.config.restoreMask)
+  } catch (error) {
+    throw calledFrom(error, 'fpu_swap_kvm_fpstate')
+  }
   markActive(fpu, cpu)
 }
 

@@ -42,6 +42,8 @@ function loadImage(fpu: FpuThread, cpu: HostCpu, image: number, mask: number): v
       'unexpected #NM exception',
       'GFPU-53',
       `XRSTORS in the host kernel, IA32_XFD_ERR = 0x${xfdErr.toString(16)}`,
+      // The instruction mask is EDX:EAX. The handler of #NM warns before it gives up (PERM-36).
+      { function: 'restore_fpregs_from_fpstate', warning: 'exc_device_not_available', registers: { RAX: mask, RDX: 0 } },
     )
   }
   log.warn(`Bad FPU state detected at restore_fpregs_from_fpstate, reinitializing FPU registers.`)

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { oopsInTask } from '../../../src/linux/entry/oops.ts'
 import {
   allocateGuestFpu,
   copyGuestFpuToUabi,
@@ -213,7 +214,25 @@ describe('swapping', () => {
     ensureRegistersLoaded(v.cpu)
     updateGuestXfd(v.cpu, v.fpu, XTILE_DATA)
     expect(get(v).getUint32(512, true)).toBe(0x60000)
-    expect(() => loadGuestFpu(v.cpu, v.fpu)).toThrow(HostOops)
+    let oops: unknown
+    try {
+      loadGuestFpu(v.cpu, v.fpu)
+    } catch (error) {
+      oops = error
+    }
+    expect(oops).toBeInstanceOf(HostOops)
+    expect(oops).toMatchObject({
+      message: 'unexpected #NM exception',
+      site: { function: 'restore_fpregs_from_fpstate', warning: 'exc_device_not_available' },
+      callers: ['fpu_swap_kvm_fpstate'],
+    })
+    oopsInTask(v.cpu, v.process.task, oops as HostOops)
+    expect(v.process.task.state).toBe('dead')
+    const log = v.kernel.log.lines.join('\n')
+    expect(log).toContain('Oops: unexpected #NM exception: 0000 [#1]')
+    expect(log).toContain('RIP: 0010:restore_fpregs_from_fpstate')
+    // Everything this host restores but PKRU [PERM-41].
+    expect(log).toMatch(/RAX: 0000000000060[0-9a-f]{3} RDX: 0000000000000000/)
   })
   test('freeing a loaded image is refused with a warning [GFPU-05]', () => {
     const v = vcpu()
