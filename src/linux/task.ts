@@ -100,6 +100,8 @@ export class Task {
   restartCheck = false
   /** Number of the call in progress, -1 when none or when it must not be restarted (orig_ax). */
   origRax = -1
+  /** Upper half of RAX at the call: it does not select, but a tracer sees it. */
+  origRaxHi = -1
   /** Continues an interrupted sleep (restart_syscall). */
   restart: (() => number | Preemptible<number>) | null = null
   /** Why the last refused call was refused. */

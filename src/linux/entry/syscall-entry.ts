@@ -13,6 +13,7 @@ import type { Task } from '../task.ts'
 export function enterSyscall(task: Task): void {
   const nr = task.context.lo(REG.RAX)
   task.origRax = nr
+  task.origRaxHi = task.context.hi(REG.RAX)
   task.args.compat = false
   dispatch(task, nr, syscallTable[nr])
 }
@@ -30,6 +31,7 @@ export function enterSyscall32(cpu: HostCpu, task: Task): void {
   }
   const nr = task.context.lo(REG.RAX)
   task.origRax = nr
+  task.origRaxHi = 0
   task.args.compat = true
   dispatch(task, nr, compatTable[nr])
 }
@@ -74,7 +76,7 @@ function* tracedCall(task: Task, nr: number, row: SyscallRow | undefined): Preem
   if (task.ptrace?.stopsAtSyscalls && task.origRax !== -1) {
     setResult(task, result)
     yield* stopAtSyscall(task)
-    return task.context.lo(REG.RAX) + 4294967296 * task.context.hi(REG.RAX)
+    return (task.context.lo(REG.RAX) >>> 0) + 4294967296 * task.context.hi(REG.RAX)
   }
   return result
 }

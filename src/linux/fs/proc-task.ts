@@ -2,9 +2,11 @@ import { EACCES, EFAULT, EIO, ENOENT } from '../errno.ts'
 import { O_ACCMODE, O_RDONLY, OpenFile, plainStat, S_IFLNK, S_IFREG, type Stat } from '../file.ts'
 import type { Kernel } from '../kernel.ts'
 import { PROT_EXEC, PROT_READ, PROT_WRITE } from '../mm/vma.ts'
+import { threadFeatureLines } from '../shstk/proc.ts'
 import type { Task } from '../task.ts'
 import { Directory, FixedDirectory, MagicLink, Node, type Symlink } from './node.ts'
 import { walkPath } from './path-walk.ts'
+import { smapsText } from './proc-smaps.ts'
 import { fromLatin1, TextNode } from './text-file.ts'
 
 /** /proc/PID and /proc/PID/task/TID. */
@@ -13,6 +15,7 @@ export function taskDirectory(kernel: Kernel, task: Task, withTasks: boolean): D
   directory.dev = 0x15
   const add = (name: string, read: () => string) => directory.add(name, new TextNode({ read }))
   add('maps', () => mapsText(kernel, task))
+  add('smaps', () => smapsText(task.mm, mapsText(kernel, task).split('\n')))
   add('schedstat', () => `${cpuNs(task)} ${task.runDelay} ${task.turns}\n`)
   add('stat', () => statText(task))
   add('statm', () => `${pagesMapped(task)} ${task.mm.residentPages} 0 0 0 0 0\n`)
@@ -182,6 +185,7 @@ function statusText(task: Task): string {
     ['Cpus_allowed', (task.affinity >>> 0).toString(16)],
     ['voluntary_ctxt_switches', String(task.voluntarySwitches)],
     ['nonvoluntary_ctxt_switches', String(task.involuntarySwitches)],
+    ...threadFeatureLines(task),
   ]
   return lines.map(([name, value]) => `${name}:\t${value}\n`).join('')
 }

@@ -26,6 +26,9 @@ export const MAP_HUGETLB = 0x40000
 export const MAP_FIXED_NOREPLACE = 0x100000
 
 const MAX_MAPPINGS = 65530
+const HUGE_PAGE = 0x200000
+/** Ours, not the ABI's: place it so that it can be made of huge pages. */
+export const MAP_ALIGN_LARGE = 0x40000000
 
 /** mmap(2). An address, or -errno. */
 export function mmap(
@@ -52,7 +55,8 @@ export function mmap(
   if (type !== MAP_SHARED && type !== MAP_PRIVATE && type !== MAP_SHARED_VALIDATE) return -EINVAL
   const shared = type !== MAP_PRIVATE
   if (!anonymous && (file!.flags & O_ACCMODE) === O_WRONLY) return -EACCES
-  const start = placeMapping(mm, address, size, flags)
+  const align = anonymous && task.kernel.profile.userAbi.alignsLargeMappings ? MAP_ALIGN_LARGE : 0
+  const start = placeMapping(mm, address, size, (flags & ~MAP_ALIGN_LARGE) | align)
   if (start < 0) return start
   const init: VmaInit = {
     start,
@@ -88,10 +92,20 @@ export function placeMapping(mm: Mm, address: number, size: number, flags: numbe
     if (hint + size <= TASK_SIZE_MAX && mm.vmas.isFree(hint, hint + size)) return hint
   }
   const bottom = (flags & MAP_ABOVE4G) !== 0 ? 0x100000000 : MMAP_MIN_ADDR
+  if (address === 0 && (flags & MAP_ALIGN_LARGE) !== 0 && size % HUGE_PAGE === 0) {
+    const room = mm.vmas.findGapBelow(size + HUGE_PAGE + startGap, MMAP_BASE, bottom)
+    if (room >= 0) return alignLarge(room + startGap)
+  }
   const gap = mm.vmas.findGapBelow(size + startGap, MMAP_BASE, bottom)
   if (gap >= 0) return gap + startGap
   const high = mm.vmas.findGapAbove(size + startGap, bottom)
   return high < 0 ? -ENOMEM : high + startGap
+}
+
+/** In a gap with room for one huge page more, as high as it goes (__thp_get_unmapped_area, top down). */
+function alignLarge(room: number): number {
+  const aligned = Math.ceil(room / HUGE_PAGE) * HUGE_PAGE
+  return aligned === room ? room + HUGE_PAGE : aligned
 }
 
 /** Installs a mapping; what was in its place goes. */

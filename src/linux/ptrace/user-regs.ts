@@ -39,7 +39,7 @@ function readRegister(target: Task, index: number): [number, number] {
   if (index < ORDER.length) return [context.lo(ORDER[index]), context.hi(ORDER[index])]
   switch (index) {
     case ORIG_RAX:
-      return [target.origRax, target.origRax >> 31]
+      return [target.origRax, target.origRax === -1 ? -1 : target.origRaxHi]
     case RIP_AT:
       return [context.ripLo, context.ripHi]
     case CS_AT:
@@ -78,6 +78,7 @@ function writeRegister(target: Task, index: number, lo: number, hi: number): num
   switch (index) {
     case ORIG_RAX:
       target.origRax = lo
+      target.origRaxHi = hi
       return 0
     case RIP_AT:
       context.setRip(lo, hi)

@@ -1,8 +1,9 @@
+import { SEGMENT } from '../../machine/memory-map.ts'
 import { EFAULT, EINVAL, ENOMEM, ENOSYS, ESRCH } from '../errno.ts'
 import type { Task } from '../task.ts'
 import { type Descriptor, GDT_TLS_ENTRIES, GDT_TLS_MIN } from './descriptors.ts'
 import { descriptorHigh, descriptorLow } from './tables.ts'
-import { reloadDataSegments } from './user-segments.ts'
+import { loadReturnSegments, raiseReturnFault, reloadDataSegments } from './user-segments.ts'
 
 /** modify_ldt(2) and set_thread_area (LUX-57, -59). This kernel is built without 16-bit segments. */
 
@@ -111,8 +112,19 @@ export function writeLdt(task: Task, func: number, user: number, length: number)
 /** Every thread of the address space notices a changed entry. */
 function reloadLdtUsers(task: Task, entry: number): void {
   for (const each of task.kernel.tasks.values()) {
-    if (each.mm === task.mm) reloadDataSegments(each, (selector) => selector >> 3 === entry && (selector & 4) !== 0)
+    if (each.mm !== task.mm || each.state === 'dead') continue
+    reloadDataSegments(each, (selector) => selector >> 3 === entry && (selector & 4) !== 0)
+    checkReturnSegments(each, entry)
   }
+}
+
+/** CS and SS are loaded by the next IRET to user mode, which faults if the entry no longer suits. */
+function checkReturnSegments(task: Task, entry: number): void {
+  const cs = task.context.selector(SEGMENT.CS)
+  const ss = task.context.selector(SEGMENT.SS)
+  if (![cs, ss].some((selector) => selector >> 3 === entry && (selector & 4) !== 0)) return
+  const fault = loadReturnSegments(task, cs, ss)
+  if (fault !== null) raiseReturnFault(task, fault)
 }
 
 /** set_thread_area: a GDT entry of this thread; entry -1 picks a free one and stores its number. */

@@ -1,4 +1,6 @@
 import { SEGMENT } from '../../machine/memory-map.ts'
+import { forceFault } from '../signal/send.ts'
+import { SI_KERNEL, SIGBUS, SIGSEGV } from '../signal/signals.ts'
 import type { Task } from '../task.ts'
 import {
   codeSegmentFault,
@@ -47,6 +49,13 @@ export function loadReturnSegments(task: Task, cs: number, ss: number): ReturnFa
   context.setSegment(SEGMENT.CS, cs, code!.rights, code!.limit, code!.base | 0, 0)
   context.setSegment(SEGMENT.SS, ss, stack!.rights, stack!.limit, stack!.base | 0, 0)
   return null
+}
+
+/** IRET to user mode faulted: the signal of #NP, #SS or #GP, with the selector as error code (LUX-40, -48). */
+export function raiseReturnFault(task: Task, fault: ReturnFault): void {
+  task.trap.number = fault.vector
+  task.trap.errorCode = fault.errorCode
+  forceFault(task, { signal: fault.vector === 13 ? SIGSEGV : SIGBUS, code: SI_KERNEL, address: 0 })
 }
 
 /** The interrupted code is 64-bit code: told by the selector, as after a failed IRET the segment itself is still the old one. */

@@ -1,7 +1,7 @@
 import { EINVAL, ENOMEM, ENOSPC, EOPNOTSUPP, EOVERFLOW, ERANGE, refuse } from '../errno.ts'
 import { RLIMIT_STACK } from '../limits.ts'
 import { pageAlignUp, TASK_SIZE_MAX } from '../mm/layout.ts'
-import { MAP_ABOVE4G, MAP_FIXED_NOREPLACE, mapKernelChosen, placeMapping, unmapRange } from '../mm/mmap.ts'
+import { MAP_ABOVE4G, MAP_ALIGN_LARGE, MAP_FIXED_NOREPLACE, mapKernelChosen, placeMapping, unmapRange } from '../mm/mmap.ts'
 import { PROT_READ, PROT_WRITE } from '../mm/vma.ts'
 import type { SyscallArguments } from '../syscalls/arguments.ts'
 import type { Task } from '../task.ts'
@@ -20,7 +20,9 @@ export function mapArea(task: Task, address: number, size: number): number {
   // Private writable memory counts: more than the whole machine has is refused (vm.overcommit_memory = 0).
   if (size > task.kernel.pages.total * PAGE) return -ENOMEM
   const { mm } = task
-  const start = placeMapping(mm, address, size, MAP_ABOVE4G | (address !== 0 ? MAP_FIXED_NOREPLACE : 0), PAGE)
+  const align = task.kernel.profile.userAbi.alignsLargeMappings ? MAP_ALIGN_LARGE : 0
+  const flags = MAP_ABOVE4G | align | (address !== 0 ? MAP_FIXED_NOREPLACE : 0)
+  const start = placeMapping(mm, address, size, flags, PAGE)
   if (start < 0) return start
   const result = mapKernelChosen(task, { start, end: start + size, prot: PROT_READ | PROT_WRITE, shadowStack: true })
   return result < 0 ? result : start

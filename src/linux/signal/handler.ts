@@ -11,6 +11,7 @@ import { pushSignalFrame } from '../shstk/signal-frame.ts'
 import { SS_AUTODISARM, type Task } from '../task.ts'
 import { SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTORER, SA_SIGINFO, SIG_DFL, type SignalAction } from './actions.ts'
 import { altStackState, liesOnAltStack, onAltStack, resetAltStack, userStackPointer } from './alt-stack.ts'
+import { deliverToCompatHandler, SA_IA32_ABI } from './compat-signals.ts'
 import { forceSegv } from './send.ts'
 import { SIGINFO_SIZE, writeSiginfo } from './siginfo.ts'
 import { SIGKILL, SIGSTOP, type SignalInfo, signalName } from './signals.ts'
@@ -69,7 +70,8 @@ export function deliverToHandler(task: Task, info: SignalInfo, action: SignalAct
     ptrace.singleStep = false
     context.rflagsRest = context.rflagsRest & ~RFLAGS_TF
   }
-  if (!buildFrame(task, info, action)) {
+  const compat = (action.flags & SA_IA32_ABI) !== 0
+  if (!(compat ? deliverToCompatHandler(task, action.handler) : buildFrame(task, info, action))) {
     forceSegv(task, info.signal)
     return
   }

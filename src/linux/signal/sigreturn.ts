@@ -3,7 +3,7 @@ import { SEGMENT } from '../../machine/memory-map.ts'
 import { NO_RESULT } from '../entry/syscall-entry.ts'
 import { restoreFromFrame } from '../fpu/signal-frame.ts'
 import { findDescriptor, stackSegmentFault, USER_DS } from '../segments/descriptors.ts'
-import { in64BitMode, loadReturnSegments } from '../segments/user-segments.ts'
+import { in64BitMode, loadReturnSegments, raiseReturnFault } from '../segments/user-segments.ts'
 import { popSignalFrame } from '../shstk/signal-frame.ts'
 import { SS_AUTODISARM, type Task } from '../task.ts'
 import { onAltStack, setAltStack, userStackPointer } from './alt-stack.ts'
@@ -22,7 +22,7 @@ import {
   UC_STRICT_RESTORE_SS,
 } from './handler.ts'
 import { forceFault } from './send.ts'
-import { SI_KERNEL, SIGBUS, SIGKILL, SIGSEGV, SIGSTOP } from './signals.ts'
+import { SI_KERNEL, SIGKILL, SIGSEGV, SIGSTOP } from './signals.ts'
 
 /** RFLAGS bits a frame may change: CF PF AF ZF SF TF DF OF RF AC (LUX-47). */
 const FIX_EFLAGS = 0x50dd5
@@ -43,11 +43,7 @@ export function rtSigreturn(task: Task): number {
   task.restart = null
   if (!restoreFromFrame(task, longAt(view, FRAME_SIGCONTEXT + SC_FPSTATE))) return badFrame(task)
   if (!popSignalFrame(task)) return badFrame(task)
-  if (segments !== null) {
-    task.trap.number = segments.vector
-    task.trap.errorCode = segments.errorCode
-    forceFault(task, { signal: segments.vector === 13 ? SIGSEGV : SIGBUS, code: SI_KERNEL, address: 0 })
-  }
+  if (segments !== null) raiseReturnFault(task, segments)
   return NO_RESULT
 }
 

@@ -1,4 +1,5 @@
 import { setThreadArea } from '../segments/ldt.ts'
+import { compatSigaction } from '../signal/compat-signals.ts'
 import { descriptorCalls } from './descriptors.ts'
 import { memoryCalls } from './memory.ts'
 import { nameCalls } from './names.ts'
@@ -6,7 +7,7 @@ import { pollCalls } from './poll.ts'
 import { processCalls } from './process.ts'
 import { schedulingCalls } from './scheduling.ts'
 import { signalCalls } from './signals.ts'
-import { full, type SyscallRow, type SyscallRows } from './support.ts'
+import { full, partial, type SyscallRow, type SyscallRows } from './support.ts'
 import { absentCalls, systemCalls } from './system.ts'
 import { timeCalls } from './time.ts'
 import { transferCalls } from './transfer.ts'
@@ -38,6 +39,12 @@ const rows32: SyscallRows = {
   24: { ...processCalls[102], name: 'getuid16' },
   37: signalCalls[62],
   64: processCalls[110],
+  67: {
+    name: 'sigaction',
+    args: 'sig ptr ptr',
+    support: partial('32-bit handlers never run'),
+    run: compatSigaction,
+  },
   199: processCalls[102],
   200: processCalls[104],
   224: processCalls[186],
