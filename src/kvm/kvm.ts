@@ -20,6 +20,7 @@ import type { KernelProfile } from '../profiles/kernel-profile.ts'
 import { type HostCpu, KvmCpuCaps } from './cpuid/cpu-caps.ts'
 import { guestArchCapabilities } from './msr/arch-capabilities.ts'
 import { featureMsrList, msrIndexList } from './msr/lists.ts'
+import type { VirtualizingProcessor } from './run/world-switch.ts'
 import { KvmTrace } from './trace.ts'
 import { cr4ReservedBits, eferReservedBits } from './vcpu/control-registers.ts'
 import type { Vm } from './vm.ts'
@@ -46,12 +47,13 @@ const fastStringsOff = (model: CpuModel): boolean => {
   return model.vendor === 'GenuineIntel' && miscEnable !== undefined && (miscEnable & 1n) === 0n
 }
 const ERMS = 1 << 9
-const withoutErms =
-  (model: CpuModel): HostCpu['cpuid'] =>
-  (leaf, subleaf) => {
-    const answer = model.cpuid(leaf, subleaf)
+function asLinuxSees(model: CpuModel, cpuid: HostCpu['cpuid']): HostCpu['cpuid'] {
+  if (!fastStringsOff(model)) return cpuid
+  return (leaf, subleaf) => {
+    const answer = cpuid(leaf, subleaf)
     return leaf === 7 && subleaf === 0 ? { ...answer, ebx: (answer.ebx & ~ERMS) >>> 0 } : answer
   }
+}
 
 /** The KVM module of a modelled host: what it supports, its VMs. `kvm_intel` or `kvm_amd` by the CPU's vendor. */
 export class Kvm {
@@ -100,7 +102,7 @@ export class Kvm {
     this.hostHasPku = model.has('pku')
     this.archCapabilities = guestArchCapabilities(model)
     const host: HostCpu = {
-      cpuid: fastStringsOff(model) ? withoutErms(model) : (leaf, subleaf) => model.cpuid(leaf, subleaf),
+      cpuid: asLinuxSees(model, (leaf, subleaf) => model.cpuid(leaf, subleaf)),
       xcr0: this.hostXcr0,
       archCapabilities: model.msrs.get(MSR_IA32_ARCH_CAPABILITIES) ?? 0n,
       isAmd: this.isAmd,
@@ -120,7 +122,15 @@ export class Kvm {
     this.tracer = new KvmTrace(kernel)
   }
 
+  /** The host as it was when the module was loaded. */
   readonly host: HostCpu
+
+  /** The host as CPUID shows it on the processor that the task runs on: with its APIC id and the topology. */
+  hostOn(task: Task): HostCpu {
+    const { processor } = task.cpu ?? this.kernel.cpus[task.cpuId]
+    const cpuid = (leaf: number, subleaf: number) => (processor as VirtualizingProcessor).cpuid(leaf, subleaf)
+    return { ...this.host, cpuid: asLinuxSees(this.model, cpuid) }
+  }
 
   /** Null while nobody watches events. */
   get trace(): KvmTrace | null {

@@ -82,7 +82,7 @@ function paddingIsZero(call: IoctlCall, count: number): boolean {
 
 const supported = (kvm: Kvm, call: IoctlCall): CpuidEntry[] =>
   supportedCpuid({
-    host: kvm.host,
+    host: kvm.hostOn(call.task),
     caps: kvm.caps,
     xstate: kvm.xstate,
     supportedXcr0: kvm.supportedXcr0,

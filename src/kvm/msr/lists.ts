@@ -15,6 +15,8 @@ const has =
     features.some((f) => kvm.caps.has(f))
 const intel: Condition = (kvm) => !kvm.isAmd
 const amd: Condition = (kvm) => kvm.isAmd
+/** Linux finds an MSR by reading it; one recorded emulator answers every read. */
+const readsAnything: Condition = (kvm) => kvm.model.emulator.unknownMsrsAreZero === true
 /** Bit 7 of IA32_ARCH_CAPABILITIES: TSX_CTRL. */
 const hasTsxCtrl: Condition = (kvm) => (kvm.archCapabilities & (1n << 7n)) !== 0n
 
@@ -31,10 +33,10 @@ const MSRS_TO_SAVE: readonly (readonly [number, Condition])[] = [
   [M.MSR_IA32_TSC, always],
   [M.MSR_IA32_CR_PAT, always],
   [M.MSR_VM_HSAVE_PA, always],
-  [M.MSR_IA32_FEAT_CTL, intel],
+  [M.MSR_IA32_FEAT_CTL, (kvm) => intel(kvm) || readsAnything(kvm)],
   [M.MSR_IA32_BNDCFGS, has('MPX')],
   [M.MSR_TSC_AUX, has('RDTSCP', 'RDPID')],
-  [M.MSR_IA32_SPEC_CTRL, has('SPEC_CTRL', 'AMD_IBRS')],
+  [M.MSR_IA32_SPEC_CTRL, (kvm) => has('SPEC_CTRL', 'AMD_IBRS')(kvm) || readsAnything(kvm)],
   [M.MSR_IA32_TSX_CTRL, hasTsxCtrl],
   [M.MSR_IA32_UMWAIT_CONTROL, has('WAITPKG')],
   [M.MSR_IA32_XFD, has('XFD')],
@@ -63,7 +65,7 @@ const EMULATED: readonly (readonly [number, Condition])[] = [
   [M.MSR_SMI_COUNT, always],
   [M.MSR_PLATFORM_INFO, always],
   [M.MSR_MISC_FEATURES_ENABLES, always],
-  [PV.MSR_AMD64_VIRT_SPEC_CTRL, (kvm) => kvm.isAmd && kvm.caps.has('VIRT_SSBD')],
+  [PV.MSR_AMD64_VIRT_SPEC_CTRL, amd],
   [M.MSR_AMD64_TSC_RATIO, amd],
   [M.MSR_IA32_POWER_CTL, always],
   [M.MSR_IA32_UCODE_REV, always],

@@ -220,7 +220,10 @@ define(M.MSR_IA32_BNDCFGS, {
 })
 
 // ---- speculation, features, power ----
+const ALL_ONES = 0xffff_ffff_ffff_ffffn
+/** KVM tries the value on the host. */
 const hostSpecCtrlBits = (vcpu: Vcpu): bigint => {
+  if (vcpu.vm.kvm.model.emulator.unknownMsrsAreZero) return ALL_ONES
   const facts = msrByIndex.get(M.MSR_IA32_SPEC_CTRL)
   return facts === undefined ? 0n : msrWritableMask(facts, vcpu.vm.kvm.model)
 }

@@ -1,4 +1,5 @@
 import { X86_CR4_OSXSAVE, X86_CR4_PKE } from '../../isa/control-registers.ts'
+import type { CpuidRegisters } from '../../isa/cpu-model.ts'
 import { X86_TRAP_NM } from '../../isa/vectors.ts'
 import { XFEATURE_MASK_PKRU } from '../../isa/xfeatures.ts'
 import { ensureRegistersLoaded, guestXfd, guestXfdErr, setGuestXfdErr, syncGuestXfdAfterExit } from '../../linux/fpu/door.ts'
@@ -14,6 +15,7 @@ import type { Vcpu } from '../vcpu/vcpu.ts'
 export interface VirtualizingProcessor extends HostProcessor {
   enterGuest(vmcs: Vmcs, budget: number): number
   emulateInstruction(vmcs: Vmcs, port: MmioPort): number
+  cpuid(leaf: number, subleaf: number): CpuidRegisters
 }
 
 /**
