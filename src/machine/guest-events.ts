@@ -96,7 +96,12 @@ export class GuestEvents {
     for (;;) {
       this.beforeDelivery(vector, type)
       p.raised = RAISED_NOTHING
-      if (this.tryDeliver(vector, type, hasErrorCode, errorCode)) {
+      // The frame may be pushed onto a page with compiled code: no region runs now, so that code may go at once.
+      const { stepping } = p
+      p.stepping = true
+      const delivered = this.tryDeliver(vector, type, hasErrorCode, errorCode)
+      p.stepping = stepping
+      if (delivered) {
         p.refresh()
         return -1
       }
@@ -108,13 +113,18 @@ export class GuestEvents {
       const second = p.fault.vector
       if (this.intercepted(second)) return this.exceptionExit(INTR_TYPE_HARD_EXCEPTION)
       const first = type === INTR_TYPE_HARD_EXCEPTION ? vector : -1
-      if (first === 8) return EXIT_REASON_TRIPLE_FAULT
+      if (first === 8) {
+        // Neither a triple fault nor a #DF that exits is an exit during event delivery: SDM Vol. 3C, 28.2.4.
+        v.idtVectoringInfo = 0
+        return EXIT_REASON_TRIPLE_FAULT
+      }
       type = INTR_TYPE_HARD_EXCEPTION
       if ((isContributory(first) && isContributory(second)) || (first === 14 && (second === 14 || isContributory(second)))) {
         vector = 8
         hasErrorCode = true
         errorCode = 0
         p.fault.vector = 8
+        v.idtVectoringInfo = 0
         if (this.intercepted(8)) return this.exceptionExit(type)
       } else {
         vector = second
@@ -145,6 +155,7 @@ export class GuestEvents {
   private deliverReal(ctx: ExecutionContext, vector: number): boolean {
     const { mem } = ctx
     const slow = this.p.machine.slow
+    if (vector * 4 + 3 > (ctx.ctlLo(CTL.IDTR_LIMIT) & 0xffff)) return this.fail(13, 0, 'IDT limit')
     if (!slow.readLinear((ctx.ctlLo(CTL.IDTR_BASE) + vector * 4) | 0, 0, FRAME, 4, false)) return false
     const ip = mem.u16[FRAME >> 1]
     const cs = mem.u16[(FRAME >> 1) + 1]

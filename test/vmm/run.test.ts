@@ -72,6 +72,20 @@ describe('exits', () => {
   })
 })
 
+describe('an exception of the guest', () => {
+  it('may push its frame onto the page whose code runs', () => {
+    // mov $16, %cx; 1: mov $0x20, %sp; int3; dec %cx; jnz 1b; hlt; the handler at 0x40: iret. The stack lies between them.
+    const code = [0xb9, 0x10, 0x00, 0xbc, 0x20, 0x00, 0xcc, 0x49, 0x75, 0xf9, HLT]
+    const { vcpu, memory } = realModeVcpu(code)
+    memory.write(0x40, Uint8Array.of(0xcf))
+    // The vector table lies elsewhere, so that the code can be at 0.
+    memory.write(0x200c, Uint8Array.of(0x40, 0, 0, 0))
+    vcpu.setSregs({ ...vcpu.getSregs(), idt: { base: 0x2000n, limit: 0x3ff } })
+    expect(vcpu.run()).toEqual({ reason: 'hlt' })
+    expect([...memory.bytes(0x1a, 6)]).toEqual([7, 0, 0, 0, 2, 0])
+  })
+})
+
 describe('run with a limit', () => {
   it('stops after exactly so many instructions, and goes on where it stopped', () => {
     // 1: inc %bx; jmp 1b
