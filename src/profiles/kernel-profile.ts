@@ -176,6 +176,8 @@ export interface SplitLockProfile {
 
 /** What else unmodified programs can see of the version. LUX. */
 export interface UserAbiProfile {
+  /** Anonymous mappings of a multiple of 2 MiB, placed by the kernel, are aligned to 2 MiB (thp_get_unmapped_area). 6.7. */
+  readonly alignsLargeMappings: boolean
   /** AT_MINSIGSTKSZ in the auxiliary vector. 5.14. */
   readonly auxvMinSigStkSz: boolean
   /** AT_RSEQ_FEATURE_SIZE and AT_RSEQ_ALIGN. 6.3. */

@@ -95,7 +95,7 @@ export const linux515: KernelProfile = {
     guestVirtualization: 'none',
     clearingCapabilityClearsControl: false,
   },
-  userAbi: { auxvMinSigStkSz: true, auxvRseq: false, taggedAddresses: false },
+  userAbi: { alignsLargeMappings: false, auxvMinSigStkSz: true, auxvRseq: false, taggedAddresses: false },
 }
 
 /** AMX for tasks; XSAVE ioctls go through the common validator and leak (E1). */
@@ -191,7 +191,7 @@ export const linux66_0: KernelProfile = {
   xsave: { ...linux61_0.xsave, era: 'E3', setBoundToGuestFeatures: false },
   kvm: { ...linux61_0.kvm, hidesXtileCfgWithoutPermission: true },
   cet: { ...linux61_0.cet, userShadowStack: true },
-  userAbi: { auxvMinSigStkSz: true, auxvRseq: true, taggedAddresses: true },
+  userAbi: { alignsLargeMappings: false, auxvMinSigStkSz: true, auxvRseq: true, taggedAddresses: true },
 }
 
 export const linux66: KernelProfile = {
@@ -213,7 +213,7 @@ export const linux612_0: KernelProfile = {
   xsave: { ...linux66_0.xsave, protectedStateIsEinval: true },
   kvm: { ...linux66_0.kvm, quirks: 0xff },
   // CONFIG_ADDRESS_MASKING needs !CPU_MITIGATIONS here ("wait for LASS"); distribution builds lack it.
-  userAbi: { ...linux66_0.userAbi, taggedAddresses: false },
+  userAbi: { ...linux66_0.userAbi, alignsLargeMappings: true, taggedAddresses: false },
 }
 
 /** The kernel of the recordings and of the conformance ladder. */

@@ -120,7 +120,8 @@ registerCallOut('rstorssp', (p, ctx) => {
   const w = (ctx.base + SPILL) >> 2
   const [lo, hi] = [words[w], words[w + 1]]
   if ((lo & 7) !== 0) return generalProtection(p, 'RSTORSSP: the address is not aligned to 8 bytes')
-  const at = p.machine.slow.shadowStack(lo, hi, true)
+  // A locked load first: a page that is none of a shadow stack faults as a read.
+  const at = p.machine.slow.shadowStack(lo, hi, false)
   if (at === 0) return EXIT_FAULT_EXACT
   const tokenLo = words[at >>> 2]
   const tokenHi = words[(at >>> 2) + 1]
@@ -129,6 +130,7 @@ registerCallOut('rstorssp', (p, ctx) => {
   if ((tokenLo & 3) !== 1 || (below & ~7) !== lo || carryInto(tokenHi, below) !== hi) {
     return fault(p, VECTOR_CP, 'RSTORSSP: no restore token for this address', CP_RSTORSSP)
   }
+  if (p.machine.slow.shadowStack(lo, hi, true) === 0) return EXIT_FAULT_EXACT
   words[at >>> 2] = sspLo(ctx) | 3
   words[(at >>> 2) + 1] = sspHi(ctx)
   ctx.setCtl(CTL.SSP, lo, hi)
