@@ -59,6 +59,8 @@ export interface EngineOptions {
   selfLoops?: boolean
   /** Conditions are computed from the operands of the instruction that set the flags, when it is known. */
   fusedConditions?: boolean
+  /** Hot code keeps vector registers in locals too. */
+  vectorLocals?: boolean
   /** Float operations run natively where that is exact. */
   nativeFloat?: boolean
 }
@@ -71,6 +73,7 @@ export const ENGINE_SWITCHES = [
   'insideJumps',
   'selfLoops',
   'fusedConditions',
+  'vectorLocals',
   'nativeFloat',
 ] as const
 

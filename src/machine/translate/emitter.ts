@@ -18,6 +18,7 @@ import {
   writeOpcode,
 } from './expr.ts'
 import { FlagState } from './flag-state.ts'
+import { VectorLocals } from './vector-locals.ts'
 
 // Parameters and fixed locals of a region function.
 export const LOCAL_CTX = 0
@@ -84,6 +85,7 @@ export const ACCESS_STACK = 1 << 29
 export class Emitter {
   readonly code = new CodeBuffer(16384)
   readonly flags = new FlagState(this)
+  readonly vectors = new VectorLocals(this)
   /** Bit n: general register n is read or written (loaded in the prologue) / written (stored on exit). */
   usedGpr = 0
   dirtyGpr = 0
@@ -106,14 +108,17 @@ export class Emitter {
   accessSegment = 0
   private readonly tempTypes: WasmType[] = []
   private readonly tempInUse: boolean[] = []
+  /** Indices of reserved ones. */
+  private readonly reserved: number[] = []
 
   reset(): void {
     this.code.clear()
     this.flags.forget()
+    this.vectors.reset()
     this.usedGpr = this.dirtyGpr = 0
     this.usesFlags = this.dirtyFlags = this.usesMemory = false
     this.depth = 0
-    this.tempTypes.length = this.tempInUse.length = 0
+    this.tempTypes.length = this.tempInUse.length = this.reserved.length = 0
   }
 
   // ---- temporaries ----
@@ -121,6 +126,7 @@ export class Emitter {
     this.instructionInfo = info
     this.accessSegment = 0
     this.tempInUse.fill(false)
+    for (const index of this.reserved) this.tempInUse[index] = true
   }
 
   temp(type: WasmType): number {
@@ -136,13 +142,21 @@ export class Emitter {
     return FIRST_TEMP + types.length - 1
   }
 
+  /** A local that is kept from one instruction to the next. */
+  reserve(type: WasmType): number {
+    this.tempTypes.push(type)
+    this.tempInUse.push(true)
+    this.reserved.push(this.tempTypes.length - 1)
+    return FIRST_TEMP + this.tempTypes.length - 1
+  }
+
   get temporaries(): readonly WasmType[] {
     return this.tempTypes
   }
 
   /** Evaluates now and keeps the value in a local, so that it can be used any number of times. */
   let(e: Expr): Expr {
-    if (isLeaf(e) && e.lo >= FIRST_TEMP) return e
+    if (isLeaf(e) && e.lo >= FIRST_TEMP && e.hi === 0) return e
     if (e.op === W.i32_const || e.op === W.i64_const) return e
     const index = this.temp(e.type)
     writeExpr(this.code, e)
@@ -177,8 +191,13 @@ export class Emitter {
   }
   /** Store instruction: address, value, constant offset. */
   store(op: number, address: Expr, offset: number, value: Expr): void {
+    if (this.vectors.store(op, address, offset, value)) return
     writeExpr(this.code, address)
     writeExpr(this.code, value)
+    this.rawStore(op, offset)
+  }
+  /** The store instruction alone: address and value are on the wasm stack. */
+  rawStore(op: number, offset: number): void {
     writeOpcode(this.code, op)
     this.code.byte(0)
     this.code.u32(offset)
@@ -429,6 +448,7 @@ export class Emitter {
       this.code.byte(W.return)
     })
     this.reloadAll()
+    this.vectors.reload()
     this.flags.forget()
   }
   /**

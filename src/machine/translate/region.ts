@@ -93,12 +93,13 @@ export class RegionCompiler {
 
   constructor(
     decoder: InstructionDecoder,
-    options: { insideJumps?: boolean; selfLoops?: boolean; fusedConditions?: boolean } = {},
+    options: { insideJumps?: boolean; selfLoops?: boolean; fusedConditions?: boolean; vectorLocals?: boolean } = {},
   ) {
     this.decoder = decoder
     this.insideJumps = options.insideJumps ?? true
     this.selfLoops = options.selfLoops ?? true
     this.e.flags.fused = options.fusedConditions ?? true
+    this.e.vectors.enabled = options.vectorLocals ?? true
   }
 
   /**
@@ -277,6 +278,7 @@ export class RegionCompiler {
     this.site.region = this
     if (definition === undefined || !this.site.isAvailable()) this.site.raiseUndefined()
     else definition(this.site)
+    this.e.vectors.endInstruction()
   }
 
   // ---- control transfer, used by definitions ----
@@ -368,7 +370,8 @@ export class RegionCompiler {
       put(LOCAL_TLB_MASK, e.ctx32(TLB_MASK))
     }
     put(LOCAL_BUDGET, e.ctx32(BUDGET))
-    out.append(e.code.view())
+    e.vectors.writePrologue(out)
+    e.vectors.writeCode(out)
     writeEpilogue(out, e)
     const entries = new Map<number, number>()
     const extents: number[] = []

@@ -58,6 +58,21 @@ export class VectorSource {
   }
 }
 
+/** A vector register: hot code has it in locals. */
+class RegisterSource extends VectorSource {
+  private readonly e: Emitter
+  private readonly at: number
+
+  constructor(e: Emitter, register: number) {
+    super(e.fpu, registerOffset(register), vectorBytes(register))
+    this.e = e
+    this.at = registerOffset(register)
+  }
+  override chunk(c: number): Expr {
+    return this.at < VECTOR ? super.chunk(c) : this.e.vectors.chunk(this.at + c * 16)
+  }
+}
+
 export interface AccessOptions {
   /** Bytes of the operand in memory when not the whole vector. */
   bytes?: number
@@ -127,7 +142,7 @@ export class VectorInstruction {
   source(op: number, options: AccessOptions = {}): VectorSource {
     if (this.s.isRegister(op)) {
       const register = this.register(op)
-      return new VectorSource(this.e.fpu, registerOffset(register), vectorBytes(register))
+      return new RegisterSource(this.e, register)
     }
     return this.s.d.isBroadcast ? this.broadcastElement(options) : this.memorySource(options)
   }
@@ -197,7 +212,7 @@ export class VectorInstruction {
   }
   private masked(mask: ElementMask, c: number, value: Expr, at: number): Expr {
     if (this.s.d.zeroing) return vand(value, mask.lanes(c))
-    const old = load(V.load, V128, this.e.fpu, at + c * 16)
+    const old = this.e.vectors.chunk(at + c * 16)
     return bitselect(value, old, mask.lanes(c))
   }
   /** Merges or zeroes one chunk of result by the opmask, for instructions that write it themselves. */

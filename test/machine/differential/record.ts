@@ -4,6 +4,7 @@ import { vectorCases } from '../instructions/vector/vector-cases.ts'
 import { EngineRunner } from './engine-runner.ts'
 import { check, type Fixture, type RecordedGroup, undefinedFlags } from './fixture.ts'
 import { floatCases } from './float-cases.ts'
+import { floatSequences } from './float-sequences.ts'
 import { type Filling, initialState } from './initial-state.ts'
 import { integerCases, type Planned } from './integer-cases.ts'
 import { integerSequences } from './integer-sequences.ts'
@@ -25,6 +26,7 @@ const SETS: Record<string, CaseSet> = {
   integer: { plan: integerCases, filling: 'bits', x87: false },
   vector: { plan: () => vectorCases(), filling: 'bits', x87: true },
   float: { plan: floatCases, filling: 'bits', x87: false },
+  'float-sequences': { plan: floatSequences, filling: 'double', x87: false },
   x87: { plan: x87Cases, filling: 'bits', x87: true },
   'integer-sequences': { plan: integerSequences, filling: 'bits', x87: false },
 }

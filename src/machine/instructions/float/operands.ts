@@ -10,10 +10,13 @@ import { type FloatBits, scalarOf } from './lanes.ts'
 
 const ZERO_LOAD = { 16: V.load32_zero, 32: V.load32_zero, 64: V.load64_zero } as const
 
-/** Element 0 of operand `op`, register or memory, kept in lane 0; other lanes are zero (half precision: undefined). */
+/** Element 0 of operand `op`, register or memory, kept in lane 0; what is in the other lanes does not matter. */
 export function readScalar(x: VectorInstruction, op: number, bits: FloatBits): Expr {
   const { s, e } = x
-  if (s.isRegister(op)) return e.let(load(ZERO_LOAD[bits], V128, e.fpu, registerOffset(x.register(op))))
+  if (s.isRegister(op)) {
+    const at = registerOffset(x.register(op))
+    return e.let(e.vectors.isActive ? e.vectors.chunk(at) : load(ZERO_LOAD[bits], V128, e.fpu, at))
+  }
   const pointer = x.elementPointer(bits, x.mask(bits, 1))
   return e.let(load(bits === 16 ? V.load16_splat : ZERO_LOAD[bits], V128, pointer, 0))
 }
@@ -31,7 +34,7 @@ export function writeScalar(x: VectorInstruction, bits: FloatBits, rest: number,
     return
   }
   const merged = x.mergeChunk(0, bits, 0, value, 1)
-  writeWhole(x, shuffle(bits, merged, load(V.load, V128, e.fpu, registerOffset(x.register(rest))), scalarPick(bits)))
+  writeWhole(x, shuffle(bits, merged, e.vectors.chunk(registerOffset(x.register(rest))), scalarPick(bits)))
 }
 
 /** Elements of a packed operand of `elementBits`: of a register, of memory, or as often as a broadcast repeats. */
@@ -62,7 +65,7 @@ export function writePacked(x: VectorInstruction, bits: Bits, lanes: number, chu
   const keep = lanesOf(32, (i) => (i * 4 < bytes ? -1 : 0))
   let value: Expr = chunks[0]
   if (mask !== null) {
-    const old = load(V.load, V128, x.e.fpu, registerOffset(x.register(0)))
+    const old = x.e.vectors.chunk(registerOffset(x.register(0)))
     value = x.s.d.zeroing ? vand(value, mask.lanes(0)) : bitselect(value, old, mask.lanes(0))
   }
   writeWhole(x, vand(value, keep))
