@@ -194,7 +194,9 @@ export class Task {
     this.blocked.copy(previous)
   }
 
-  get userMemory(): Mm {
-    return this.mm
+  /** No call to restart any more (orig_ax = -1). */
+  forgetSyscall(): void {
+    this.origRax = -1
+    this.origRaxHi = -1
   }
 }

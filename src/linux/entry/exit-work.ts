@@ -56,7 +56,7 @@ function interruptCall(task: Task, action: SignalAction): void {
       repeat(task, task.origRax)
       break
   }
-  task.origRax = -1
+  task.forgetSyscall()
 }
 
 /** No handler: the call starts again, or goes on as restart_syscall. */
@@ -71,7 +71,7 @@ function restartCall(task: Task): void {
       repeat(task, NR_restart_syscall)
       break
   }
-  task.origRax = -1
+  task.forgetSyscall()
 }
 
 /** The two bytes of SYSCALL (or INT 0x80) run again with this number. */

@@ -5,6 +5,7 @@ import type { HostCpu } from '../processor.ts'
 import { stopAtSyscall } from '../ptrace/stops.ts'
 import { forceFault } from '../signal/send.ts'
 import { SI_KERNEL, SIGSEGV } from '../signal/signals.ts'
+import { NR_SYSCALLS } from '../syscalls/numbers.ts'
 import { traceEntry, traceExit } from '../syscalls/strace.ts'
 import { compatTable, type SyscallRow, syscallTable } from '../syscalls/table.ts'
 import type { Task } from '../task.ts'
@@ -57,7 +58,7 @@ function dispatch(task: Task, nr: number, row: SyscallRow | undefined): void {
 
 function call(task: Task, nr: number, row: SyscallRow | undefined): MaybePreemptible<number> {
   if (row === undefined) {
-    task.kernel.syscalls.note(`system call ${nr}`)
+    if (nr >= 0 && nr < NR_SYSCALLS) task.kernel.syscalls.note(`system call ${nr}`)
     return -ENOSYS
   }
   return row.run(task, task.args)
@@ -70,15 +71,21 @@ function* tracedCall(task: Task, nr: number, row: SyscallRow | undefined): Preem
   const wanted = task.origRax
   const chosen = wanted === nr ? row : (task.args.compat ? compatTable : syscallTable)[wanted]
   if (task.kernel.trace.syscall !== undefined) traceEntry(task, wanted, chosen)
-  const started = call(task, wanted, chosen)
+  // Number -1 calls nothing: the result is what the tracer put into RAX.
+  const started = wanted === -1 ? resultRegister(task) : call(task, wanted, chosen)
   const result = typeof started === 'number' ? started : yield* started
   if (task.state === 'dead') return NO_RESULT
-  if (task.ptrace?.stopsAtSyscalls && task.origRax !== -1) {
-    setResult(task, result)
+  if (task.ptrace?.stopsAtSyscalls) {
+    if (result !== NO_RESULT) setResult(task, result)
     yield* stopAtSyscall(task)
-    return (task.context.lo(REG.RAX) >>> 0) + 4294967296 * task.context.hi(REG.RAX)
+    if (result === NO_RESULT) return result
+    return resultRegister(task)
   }
   return result
+}
+
+function resultRegister(task: Task): number {
+  return (task.context.lo(REG.RAX) >>> 0) + 4294967296 * task.context.hi(REG.RAX)
 }
 
 function setResult(task: Task, result: number): void {
@@ -94,5 +101,5 @@ export function finishSyscall(task: Task, result: number): void {
   if (result === NO_RESULT) return
   setResult(task, result)
   if (result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK) task.restartCheck = true
-  else if (!task.signalPending()) task.origRax = -1
+  else if (!task.signalPending()) task.forgetSyscall()
 }

@@ -203,5 +203,5 @@ export function setInitialRegisters(task: Task, entry: number, sp: number): void
   context.setRip(entry | 0, Math.floor(entry / 4294967296))
   context.rflags = 0x202
   setInitialSegments(task)
-  task.origRax = -1
+  task.forgetSyscall()
 }

@@ -39,7 +39,7 @@ function readRegister(target: Task, index: number): [number, number] {
   if (index < ORDER.length) return [context.lo(ORDER[index]), context.hi(ORDER[index])]
   switch (index) {
     case ORIG_RAX:
-      return [target.origRax, target.origRax === -1 ? -1 : target.origRaxHi]
+      return [target.origRax, target.origRaxHi]
     case RIP_AT:
       return [context.ripLo, context.ripHi]
     case CS_AT:

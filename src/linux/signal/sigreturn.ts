@@ -39,7 +39,7 @@ export function rtSigreturn(task: Task): number {
   task.blocked.delete(SIGSTOP)
   restoreAltStack(task, view)
   const segments = restoreRegisters(task, view)
-  task.origRax = -1
+  task.forgetSyscall()
   task.restart = null
   if (!restoreFromFrame(task, longAt(view, FRAME_SIGCONTEXT + SC_FPSTATE))) return badFrame(task)
   if (!popSignalFrame(task)) return badFrame(task)
@@ -48,7 +48,7 @@ export function rtSigreturn(task: Task): number {
 }
 
 function badFrame(task: Task): number {
-  task.origRax = -1
+  task.forgetSyscall()
   task.kernel.log.write(`${task.comm}[${task.tid}] bad frame in rt_sigreturn`)
   forceFault(task, { signal: SIGSEGV, code: SI_KERNEL, address: 0 })
   return 0
