@@ -36,9 +36,8 @@ if (unknown) {
 if (!values.json) {
   const commit = spawnSync('git', ['describe', '--always', '--dirty'], { encoding: 'utf8' }).stdout.trim()
   print(`worldswitch ${commit || '(no commit)'} on ${cpus()[0].model}, Node ${process.versions.node}`)
-  print(
-    'loops: CPU seconds (user + system) of the whole process; start-up: wall seconds; native exits: this machine’s own /dev/kvm',
-  )
+  print('loops: CPU seconds (user + system) of the whole process; start-up and rates: wall time, fastest of several runs')
+  print('native exits: this machine’s own /dev/kvm')
   print(tableHead())
 }
 let missing = 0

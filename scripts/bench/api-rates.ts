@@ -1,15 +1,13 @@
 // How often a second the typed API does what a VMM does most. One process of its own; prints one JSON object.
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { ArchPrctl } from '../../src/vmm/arch-prctl.ts'
-import { Host } from '../../src/vmm/modelled/host.ts'
-import type { VcpuFd } from '../../src/vmm/vcpu-fd.ts'
+import { Host, type VcpuFd } from '../../src/index.ts'
 
 const XTILE_DATA = 18
 
-/** Wall time of one measurement, after a warm-up that long. */
-const MEASURED_MS = 2000
-const WARM_UP_MS = 1000
+/** Measured in windows of wall time, the fastest of which counts: other work on the machine only ever slows it down. */
+const WINDOWS = 6
+const WINDOW_MS = 500
 
 /** 1: out %al, $0x10; inc %eax; jmp 1b */
 const GUEST_CODE = [0xe6, 0x10, 0xff, 0xc0, 0xeb, 0xfa]
@@ -21,7 +19,7 @@ const PAGE_TABLES = { pml4: 0x1000, pdpt: 0x2000, pd: 0x3000 }
 function startGuest(): VcpuFd {
   const decoder = new WebAssembly.Module(readFileSync(createRequire(import.meta.url).resolve('iced-x86/iced_x86_bg.wasm')))
   const process = new Host({ cpu: 'SapphireRapids', decoder }).newProcess()
-  new ArchPrctl(process).reqXcompGuestPerm(XTILE_DATA)
+  process.archPrctl.reqXcompGuestPerm(XTILE_DATA)
   const kvm = process.openKvm()
   const vm = kvm.createVm()
   const memory = process.allocate(0x10000)
@@ -43,17 +41,16 @@ function startGuest(): VcpuFd {
   return vcpu
 }
 
-/** Calls per second of `call`, which does `times` of what is counted. */
+/** How often a second `call` does what it does `times` times a call. */
 function perSecond(times: number, call: () => void): number {
-  const during = (milliseconds: number) => {
+  const window = () => {
     const started = performance.now()
     let calls = 0
     let elapsed = 0
-    for (; elapsed < milliseconds; elapsed = performance.now() - started, calls++) call()
+    for (; elapsed < WINDOW_MS; elapsed = performance.now() - started, calls++) call()
     return (calls * times * 1000) / elapsed
   }
-  during(WARM_UP_MS)
-  return during(MEASURED_MS)
+  return Math.max(...Array.from({ length: WINDOWS }, window))
 }
 
 const vcpu = startGuest()
