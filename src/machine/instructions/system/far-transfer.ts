@@ -5,6 +5,7 @@ import { MODE_CODE_64, MODE_CODE_MASK } from '../../mode.ts'
 import type { Processor } from '../../processor.ts'
 import { registerCallOut } from '../../translate/call-outs.ts'
 import { EXIT_FAULT_EXACT, EXIT_RESYNC } from '../../translate/emitter.ts'
+import { checkFarReturn, popFarReturn, probeFarCall, pushFarCall, shadowStackIsOn } from './far-shadow.ts'
 import { generalProtection } from './outcome.ts'
 
 /** IRET and far returns, jumps and calls (SDM Vol. 2). Task switches and call gates are not modelled: #GP. */
@@ -71,6 +72,13 @@ registerCallOut('iret', (p, ctx, bits) => {
   if (to64 && hi !== (hi << 16) >> 16) return generalProtection(p, 'IRET: RIP is not canonical')
   const rflags = returnedFlags(ctx, slotLo(ctx, 2), bits)
   const [ripLo, ripHi] = [slotLo(ctx, 0), to64 ? hi : 0]
+  // What an interruption of supervisor code leaves on its shadow stack is not modelled, so neither is its check here.
+  let previous = 0
+  if (!toOuter && ctx.cpl === 3 && shadowStackIsOn(ctx)) {
+    const linear = (ripLo >>> 0) + (to64 ? 0 : code.baseLo >>> 0)
+    previous = checkFarReturn(p, ctx, selector, linear | 0, ripHi)
+    if (previous === 0) return EXIT_FAULT_EXACT
+  }
   if (wide || toOuter) {
     const [spLo, spHi] = [slotLo(ctx, 3), slotHi(ctx, 3)]
     if (!loadReturnStack(p, ctx, slotLo(ctx, 4) & 0xffff, selector & 3, to64)) return EXIT_FAULT_EXACT
@@ -80,6 +88,7 @@ registerCallOut('iret', (p, ctx, bits) => {
   if (toOuter) dropInnerSegments(ctx, selector & 3)
   ctx.setRip(bits === 16 ? ripLo & 0xffff : ripLo, ripHi)
   ctx.rflags = rflags
+  if (previous !== 0) popFarReturn(ctx, previous)
   // IRET ends NMI blocking (SDM Vol. 3, 7.7.1).
   ctx.setCtl(CTL.INTERRUPTIBILITY, ctx.ctlLo(CTL.INTERRUPTIBILITY) & ~8, 0)
   return EXIT_RESYNC
@@ -172,6 +181,12 @@ registerCallOut('far-return', (p, ctx, argument) => {
       ctx.setRip(ripLo, bytes === 8 ? ripHi : 0)
       return EXIT_RESYNC
     }
+    if (shadowStackIsOn(ctx)) {
+      const linear = (ripLo >>> 0) + (d.attributes & ATTR_L ? 0 : d.baseLo >>> 0)
+      const previous = checkFarReturn(p, ctx, selector, linear | 0, bytes === 8 ? ripHi : 0)
+      if (previous === 0) return EXIT_FAULT_EXACT
+      popFarReturn(ctx, previous)
+    }
     ctx.setSegment(SEGMENT.CS, selector, d.attributes | 1, d.limit, d.baseLo, 0)
   }
   popped(ctx, 2 * bytes + release)
@@ -203,7 +218,11 @@ registerCallOut('far-branch', (p, ctx, argument, info) => {
       return EXIT_FAULT_EXACT
     }
   }
+  const shadow = isCall && !real && shadowStackIsOn(ctx)
+  if (shadow && !probeFarCall(p, ctx)) return EXIT_FAULT_EXACT
   if (isCall && !pushReturn(p, ctx, bytes, info)) return EXIT_FAULT_EXACT
+  // pushReturn left the return address at FRAME.
+  if (shadow) pushFarCall(p, ctx, ctx.selector(SEGMENT.CS), slotLo(ctx, 0), bytes === 8 ? slotHi(ctx, 0) : 0)
   if (d === null) {
     ctx.setSelector(SEGMENT.CS, selector)
     ctx.setSegmentBase(SEGMENT.CS, selector << 4, 0)
