@@ -82,7 +82,7 @@ function trimOf(vcpu: Vcpu): number {
 
 function writeXsave(vcpu: Vcpu, call: IoctlCall, size: number): number {
   if (isConfidential(vcpu.guestFpu)) return confidential(vcpu, call)
-  const image = new Uint8Array(size)
+  const image = vcpu.vm.kvm.scratch(size)
   copyGuestFpuToUabi(vcpu.guestFpu, image, 0, size, trimOf(vcpu), vcpu.pkru)
   return call.write(call.argument, image) ? 0 : call.badAddress()
 }
@@ -103,7 +103,7 @@ function getXsave2(vcpu: Vcpu, call: IoctlCall): number {
 
 /** KVM_SET_XSAVE: as many bytes as KVM_GET_XSAVE2 writes; nothing changes when it is refused. XSAVE-15..27. */
 function setXsave(vcpu: Vcpu, call: IoctlCall): number {
-  const image = new Uint8Array(uabiSize(vcpu.guestFpu))
+  const image = vcpu.vm.kvm.scratch(uabiSize(vcpu.guestFpu))
   if (!call.read(call.argument, image)) return call.badAddress()
   if (isConfidential(vcpu.guestFpu)) return confidential(vcpu, call)
   const load = copyUabiToGuestFpu(vcpu.guestFpu, image, 0, vcpu.vm.kvm.supportedXcr0)
