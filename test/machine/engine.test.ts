@@ -101,4 +101,14 @@ describe('engine', () => {
     expect(host.run(10)).toBe(HOST_EXIT_EXCEPTION)
     expect(p.fault).toMatchObject({ vector: 14, errorCode: 0x14 })
   })
+
+  it('with CR0.AM and RFLAGS.AC a misaligned doubleword at CPL 3 is #AC(0), an aligned one or a byte is not', () => {
+    // mov eax, [0x20004] ; mov al, [0x20003] ; mov eax, [0x20002]
+    const code = [0x8b, 0x04, 0x25, 4, 0, 2, 0, 0x8a, 0x04, 0x25, 3, 0, 2, 0, 0x8b, 0x04, 0x25, 2, 0, 2, 0]
+    const host = BareHost.withCode(code)
+    host.ctx.rflags = 0x40202
+    expect(host.run()).toBe(HOST_EXIT_EXCEPTION)
+    expect(host.machine.processors[0].fault).toMatchObject({ vector: 17, errorCode: 0 })
+    expect(host.ctx.rip).toBe(0x1000en)
+  })
 })

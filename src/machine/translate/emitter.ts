@@ -1,6 +1,7 @@
 import { BOUNCE, BUDGET, GPR, RIP, TLB_ENTRY_SIZE, TLB_MASK, TLB_POINTER } from '../memory-map.ts'
 import { CodeBuffer } from '../wasm/code.ts'
 import { I32, I64, V, V128, VOID, W, type WasmType } from '../wasm/opcodes.ts'
+import { callOutId } from './call-outs.ts'
 import {
   type Bits,
   binary,
@@ -48,6 +49,8 @@ export const FN_MUL_HIGH_S = 8
 export const FN_READ_POINTER = 9
 export const FN_MODIFY_POINTER = 10
 export const FN_STORE_POINTER = 11
+export const FN_FLOAT_ATTEMPT = 12
+export const FN_FLOAT_COMPLETE = 13
 
 // What a region returns.
 /** Go on at the context's RIP. */
@@ -81,6 +84,8 @@ export const unretired = (info: number): number => (info >>> 19) & 0x3ff
 /** In accessInfo: the access is through SS, so an address that is not canonical is #SS instead of #GP. */
 export const ACCESS_STACK = 1 << 29
 
+const VECTOR_AC = 17
+
 /** Writes the body of one region function. */
 export class Emitter {
   readonly code = new CodeBuffer(16384)
@@ -97,6 +102,8 @@ export class Emitter {
    * much quicker to compile.
    */
   hot = false
+  /** Code of a mode in which misaligned accesses raise #AC. */
+  alignmentCheck = false
   /** Open wasm blocks around the code being written; labels are counted from here. */
   depth = 0
   faultDepth = 0
@@ -370,7 +377,8 @@ export class Emitter {
     writeOpcode(this.code, op)
     for (let i = 0; i < memories; i++) this.code.byte(0)
   }
-  private pointer(linear: Expr, bytes: number, tagOffset: number, slowFn: number): Expr {
+  private pointer(unchecked: Expr, bytes: number, tagOffset: number, slowFn: number): Expr {
+    const linear = this.checkAlignment(unchecked, bytes)
     if (!this.hot) return this.pointerByCall(slowFn === FN_READ_SLOW ? FN_READ_POINTER : FN_MODIFY_POINTER, linear, bytes)
     this.usesMemory = true
     const at = this.let(linear)
@@ -381,6 +389,16 @@ export class Emitter {
       this.faultIfZero(pointer)
     })
     return pointer
+  }
+  /**
+   * Classic alignment check (CPL 3, CR0.AM, RFLAGS.AC): #AC(0) for a word, doubleword or quadword that is not on its own
+   * boundary (SDM Vol. 3, table 7-7). Wider operands have rules of their own and are not checked.
+   */
+  private checkAlignment(linear: Expr, bytes: number): Expr {
+    if (!this.alignmentCheck || (bytes !== 2 && bytes !== 4 && bytes !== 8)) return linear
+    const at = this.let(linear)
+    this.if(binary(W.i32_and, I32, wrap(at), i32(bytes - 1)), () => this.assist(callOutId('raise'), i32(VECTOR_AC)))
+    return at
   }
   private pointerByCall(fn: number, linear: Expr, bytes: number): Expr {
     const pointer = this.let(call(fn, I32, this.ctx, linear, i32(this.instructionInfo | this.accessSegment | bytes)))
@@ -395,7 +413,7 @@ export class Emitter {
   }
   /** Stores a scalar or v128 at `linear`. Faults leave the region with nothing written. */
   storeMemory(linear: Expr, bytes: number, op: number, value: Expr): void {
-    const at = this.let(linear)
+    const at = this.let(this.checkAlignment(linear, bytes))
     const kept = this.let(value)
     if (!this.hot) {
       this.storeByCall(at, bytes, op, kept)

@@ -1,5 +1,5 @@
 import { CodeBuffer } from '../wasm/code.ts'
-import { I32, I64 } from '../wasm/opcodes.ts'
+import { I32, I64, V128 } from '../wasm/opcodes.ts'
 
 /** Imports of a region module in function-index order: [name, type index]. Indices: FN_* in emitter.ts. */
 const IMPORTS: [string, number][] = [
@@ -15,6 +15,8 @@ const IMPORTS: [string, number][] = [
   ['readPointer', 5],
   ['modifyPointer', 5],
   ['storePointer', 5],
+  ['floatAttempt', 6],
+  ['floatComplete', 6],
 ]
 
 const TYPES: [number[], number[]][] = [
@@ -24,6 +26,10 @@ const TYPES: [number[], number[]][] = [
   [[I32, I64, I64, I64], [I32]],
   [[I64, I64], [I64]],
   [[I32, I64, I32], [I32]],
+  [
+    [I32, I32, I32, V128, V128, V128, I32],
+    [V128, I32],
+  ],
 ]
 
 /** Everything of a region module before its code section: the same for all. */

@@ -13,7 +13,7 @@ import {
   TLB_MASK,
   TLB_POINTER,
 } from '../memory-map.ts'
-import { MODE_CODE_16, MODE_CODE_32, MODE_CODE_MASK } from '../mode.ts'
+import { MODE_ALIGNMENT_CHECK, MODE_CODE_16, MODE_CODE_32, MODE_CODE_MASK } from '../mode.ts'
 import { CodeBuffer } from '../wasm/code.ts'
 import { I32, I64, VOID, W, type WasmType } from '../wasm/opcodes.ts'
 import { jumpCacheEntry } from '../wasm/runtime-module.ts'
@@ -113,6 +113,7 @@ export class RegionCompiler {
     this.poolUsed = 0
     this.tableSlot = slot
     this.e.hot = hot
+    this.e.alignmentCheck = (window.mode & MODE_ALIGNMENT_CHECK) !== 0
     this.counted = !hot && limit !== 1
     this.slot = limit === 1 || !this.insideJumps ? -1 : slot
     this.site.pageLo = window.ripLo
