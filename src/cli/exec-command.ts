@@ -8,7 +8,7 @@ import { Output } from './output.ts'
 import { bindPlace, bindProgram, findProgram, latin1 } from './places.ts'
 import { type HostOptions, programHost } from './program-host.ts'
 import { EXIT_INTERRUPTED, report } from './report.ts'
-import { printStats, statistics } from './statistics.ts'
+import { printStats, statistics, statisticsJson } from './statistics.ts'
 import { attachTraces, type TraceOptions } from './traces.ts'
 
 export interface ExecOptions extends HostOptions, TraceOptions {
@@ -53,7 +53,7 @@ async function run(path: string, args: string[], options: ExecOptions): Promise<
   const statsFile = options.statsJson === undefined ? null : openStatistics(options.statsJson)
   const end = await drive(host, { stdin, outputs, maxInstructions: options.maxInstructions ?? Number.POSITIVE_INFINITY })
   const stats = statistics(host)
-  if (statsFile !== null) writeSync(statsFile, `${JSON.stringify(stats)}\n`)
+  if (statsFile !== null) writeSync(statsFile, statisticsJson(host, stats))
   if (options.stats) printStats(stats)
   for (const line of stats.unmodelled) process.stderr.write(`worldswitch: not modelled: ${line}\n`)
   if (end.kind === 'exited') return exitStatus(end.status)

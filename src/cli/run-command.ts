@@ -112,7 +112,7 @@ class Run {
   /** Saves the guest, ends its VM, and makes it again from the saved bytes on a host with another CPU. */
   private migrate(vmm: SmallVmm, model: string): SmallVmm {
     const file = encodeSnapshot(vmm.save())
-    if (this.options.save !== undefined) writeFileSync(this.options.save, file)
+    if (this.options.save !== undefined) writeFile(this.options.save, file)
     vmm.close()
     const state = decodeSnapshot(file)
     const host = this.newHost(
@@ -124,7 +124,7 @@ class Run {
 
   private saveTo(path: string, vmm: SmallVmm): void {
     const file = encodeSnapshot(vmm.save())
-    writeFileSync(path, file)
+    writeFile(path, file)
     say(`saved after ${vmm.retired} instructions: ${path}, ${file.length} bytes`)
   }
 
@@ -196,6 +196,17 @@ function readFile(path: string): Uint8Array {
   }
 }
 
+/** What was to be saved cannot be. */
+class SaveError extends Error {}
+
+function writeFile(path: string, bytes: Uint8Array): void {
+  try {
+    writeFileSync(path, bytes)
+  } catch (error) {
+    throw new SaveError(`${path}: cannot be written: ${(error as NodeJS.ErrnoException).code}`)
+  }
+}
+
 function decodeSnapshotFile(path: string) {
   try {
     return decodeSnapshot(readFile(path))
@@ -220,7 +231,7 @@ function reportGuestError(error: unknown, options: RunOptions): number {
     }
     return EXIT_FAILURE
   }
-  if (error instanceof SyscallError || error instanceof MsrError || error instanceof ProcessDied) {
+  if (error instanceof SaveError || error instanceof SyscallError || error instanceof MsrError || error instanceof ProcessDied) {
     say(error.message)
     return EXIT_FAILURE
   }

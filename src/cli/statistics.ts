@@ -1,4 +1,5 @@
 import { syscallTable } from '../linux/syscalls/table.ts'
+import { stateDigest } from '../machine/state-digest.ts'
 import type { ProgramHost } from './program-host.ts'
 import { unmodelled } from './unmodelled.ts'
 
@@ -34,6 +35,11 @@ export function statistics(host: ProgramHost): Statistics {
     msrWrites: counters.msrWrites,
     unmodelled: unmodelled(host),
   }
+}
+
+/** What `--stats-json` writes: the counts, and what tells two runs apart that did not come to the same end. */
+export function statisticsJson({ machine, kernel }: ProgramHost, stats: Statistics): string {
+  return `${JSON.stringify({ ...stats, stateDigest: stateDigest(machine, kernel.pages.touched) })}\n`
 }
 
 export function printStats(stats: Statistics): void {

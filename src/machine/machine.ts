@@ -101,6 +101,10 @@ export class Machine {
     ctx.rflags = 2
     return ctx
   }
+  /** How many different ones there have been. */
+  get contextsMade(): number {
+    return this.nextContext
+  }
   freeContext(ctx: ExecutionContext): void {
     this.freeContexts.push(ctx.base)
   }

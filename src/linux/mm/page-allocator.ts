@@ -30,6 +30,10 @@ export class PageAllocator {
     this.references[0] = 1
   }
 
+  /** Bytes of memory of which some part has ever been used: the rest is zero. */
+  get touched(): number {
+    return this.fresh * PAGE_SIZE
+  }
   get total(): number {
     return this.count
   }
