@@ -19,6 +19,8 @@ export const RLIM_INFINITY = Number.POSITIVE_INFINITY
 export class Limits {
   readonly soft: number[] = new Array(RLIM_NLIMITS).fill(RLIM_INFINITY)
   readonly hard: number[] = new Array(RLIM_NLIMITS).fill(RLIM_INFINITY)
+  /** What a program set, to the last bit (a number holds 53): soft and hard, by resource. */
+  readonly exact = new Map<number, readonly [bigint, bigint]>()
 
   copy(): Limits {
     const copy = new Limits()
@@ -26,6 +28,7 @@ export class Limits {
       copy.soft[i] = this.soft[i]
       copy.hard[i] = this.hard[i]
     }
+    for (const [resource, values] of this.exact) copy.exact.set(resource, values)
     return copy
   }
 }

@@ -71,32 +71,45 @@ function uname(task: Task, user: number): number {
   return task.mm.copyToUser(user, bytes, 0, bytes.length) ? 0 : -EFAULT
 }
 
-function putLimit(task: Task, user: number, value: number): boolean {
-  return value === RLIM_INFINITY ? task.mm.putUser64(user, -1, -1) : task.mm.putUserLong(user, value)
+/** struct rlimit. */
+function putLimits(task: Task, user: number, [soft, hard]: readonly [bigint, bigint]): boolean {
+  const put = (at: number, value: bigint) =>
+    task.mm.putUser64(at, Number(BigInt.asIntN(32, value)), Number(BigInt.asIntN(32, value >> 32n)))
+  return put(user, soft) && put(user + 8, hard)
+}
+
+function limitsOf(target: Task, resource: number): readonly [bigint, bigint] {
+  const { soft, hard, exact } = target.group.limits
+  const bits = (value: number) => (value === RLIM_INFINITY ? -1n : BigInt(value))
+  return exact.get(resource) ?? [bits(soft[resource]), bits(hard[resource])]
 }
 
 function storeLimit(task: Task, target: Task, resource: number, user: number): number {
   if (resource >= RLIM_NLIMITS) return -EINVAL
-  const { soft, hard } = target.group.limits
-  return putLimit(task, user, soft[resource]) && putLimit(task, user + 8, hard[resource]) ? 0 : -EFAULT
+  return putLimits(task, user, limitsOf(target, resource)) ? 0 : -EFAULT
 }
 
-function readLimit(task: Task, user: number): number {
-  if (!task.mm.getUser64(user)) return Number.NaN
+function readLimit(task: Task, user: number): bigint | null {
+  if (!task.mm.getUser64(user)) return null
   const { lo, hi } = task.mm
-  return lo === -1 && hi === -1 ? RLIM_INFINITY : (hi >>> 0) * 4294967296 + (lo >>> 0)
+  return (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
 }
+
+const RLIM64_INFINITY = 2n ** 64n - 1n
 
 function setLimit(task: Task, target: Task, resource: number, user: number): number {
   if (resource >= RLIM_NLIMITS) return -EINVAL
-  const soft = readLimit(task, user)
-  const hard = readLimit(task, user + 8)
-  if (Number.isNaN(soft) || Number.isNaN(hard)) return -EFAULT
-  if (soft > hard) return -EINVAL
+  const wantedSoft = readLimit(task, user)
+  const wantedHard = readLimit(task, user + 8)
+  if (wantedSoft === null || wantedHard === null) return -EFAULT
+  if (wantedSoft > wantedHard) return -EINVAL
   const { limits } = target.group
+  const asNumber = (value: bigint) => (value === RLIM64_INFINITY ? RLIM_INFINITY : Number(value))
+  const [soft, hard] = [asNumber(wantedSoft), asNumber(wantedHard)]
   if (hard > limits.hard[resource] && task.kernel.uid !== 0) return -EPERM
   limits.soft[resource] = soft
   limits.hard[resource] = hard
+  limits.exact.set(resource, [wantedSoft, wantedHard])
   if (resource === 3) target.mm.stackLimit = soft
   return 0
 }
@@ -107,14 +120,13 @@ function prlimit64(task: Task, a: SyscallArguments): number {
   if (target === undefined) return -ESRCH
   const resource = a.u32(1)
   if (resource >= RLIM_NLIMITS) return -EINVAL
-  const { soft, hard } = target.group.limits
-  const old = { soft: soft[resource], hard: hard[resource] }
+  const old = limitsOf(target, resource)
   if (a.long(2) !== 0) {
     const result = setLimit(task, target, resource, a.long(2))
     if (result < 0) return result
   }
   if (a.long(3) === 0) return 0
-  return putLimit(task, a.long(3), old.soft) && putLimit(task, a.long(3) + 8, old.hard) ? 0 : -EFAULT
+  return putLimits(task, a.long(3), old) ? 0 : -EFAULT
 }
 
 function getrusage(task: Task, a: SyscallArguments): number {
