@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { GuestFileError, readGuestFile } from '../../src/vmm/small-vmm/guest-file.ts'
-import { EM_386, EM_AARCH64, ET_DYN, ET_REL, type ElfFile, load, PT_INTERP } from '../cli/elf.ts'
+import { type ElfFile, EM_386, EM_AARCH64, ET_DYN, ET_REL, load, PT_INTERP } from '../cli/elf.ts'
 import { amxMigrate, guestBytes, MEMORY } from './guests.ts'
 
 const HLT = [0xf4]
@@ -31,13 +31,23 @@ const BAD: [string, Partial<ElfFile>, string, RegExp][] = [
   ['with program headers of a strange size', { e_phentsize: 32 }, 'bad-program-headers', /of 32 bytes/],
   ['with program headers at the end of the world', { e_phoff: 0xffff_ffff_ffff_fff0n }, 'truncated', /program headers/],
   ['without a segment', { headers: [load({ p_type: PT_INTERP })] }, 'bad-segment', /no segment to load/],
-  ['with a segment larger in the file', header({ p_filesz: 0x200n }), 'bad-segment', /0x200 bytes in the file and 0x100 in memory/],
+  [
+    'with a segment larger in the file',
+    header({ p_filesz: 0x200n }),
+    'bad-segment',
+    /0x200 bytes in the file and 0x100 in memory/,
+  ],
   ['with a huge segment', header({ p_memsz: 1n << 40n }), 'bad-segment', /ends beyond the guest's memory/],
   ['with a segment that wraps', header({ p_memsz: 0xffff_ffff_ffff_f000n }), 'bad-segment', /wraps around/],
   ['with a segment at the top', header({ p_vaddr: 0xffff_ffff_ffff_0000n }), 'bad-segment', /ends beyond the guest's memory/],
   ['with a segment in the first MiB', header({ p_vaddr: 0xff000n, p_memsz: 0x2000n }), 'bad-segment', /below 0x100000/],
   ['with a segment far behind in the file', header({ p_offset: 1n << 63n }), 'truncated', /ends beyond the file/],
-  ['with overlapping segments', { headers: [load(), load({ p_vaddr: 0x4000f0n })] }, 'bad-segment', /0x400000 and 0x4000f0 overlap/],
+  [
+    'with overlapping segments',
+    { headers: [load(), load({ p_vaddr: 0x4000f0n })] },
+    'bad-segment',
+    /0x400000 and 0x4000f0 overlap/,
+  ],
   ['with an entry outside', { e_entry: 0x500000n }, 'bad-entry', /entry point 0x500000/],
 ]
 

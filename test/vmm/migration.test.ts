@@ -122,6 +122,8 @@ describe('migration to a host that cannot', () => {
     const found = obstacles(process.openKvm(), { ...state.vcpu, msrs })
     expect(found).toHaveLength(1)
     expect(found[0]).toMatchObject({ rule: 'GFPU-51' })
-    expect(found[0].because).toBe('XTILE_DATA (component 18) is withheld by IA32_XFD = 0x40000, but in the image: XSTATE_BV = 0x60202')
+    expect(found[0].because).toBe(
+      'XTILE_DATA (component 18) is withheld by IA32_XFD = 0x40000, but in the image: XSTATE_BV = 0x60202',
+    )
   })
 })

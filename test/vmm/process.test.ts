@@ -48,7 +48,7 @@ describe('a process without a program', () => {
 
   it('can do nothing after it has exited, and its host goes on', () => {
     const host = testHost()
-    const free = host.kernel.pages.freePages
+    const free = host.kernel.pages.available
     const process = host.newProcess()
     const kvm = process.openKvm()
     const memory = process.allocate(0x10000)
@@ -57,7 +57,7 @@ describe('a process without a program', () => {
     process.exit()
     expect(() => kvm.getApiVersion()).toThrow(ProcessDied)
     expect(() => memory.bytes(0, 1)).toThrow(ProcessDied)
-    expect(host.kernel.pages.freePages).toBe(free)
+    expect(host.kernel.pages.available).toBe(free)
     expect(host.newProcess().openKvm().getApiVersion()).toBe(12)
   })
 

@@ -5,7 +5,18 @@ import { testHost } from './hosts.ts'
 
 const HLT = 0xf4
 /** mov $value, %eax; mov $port, %dx; out %eax, %dx */
-const outl = (port: number, value: number): number[] => [0xb8, value & 0xff, value >> 8, 0, 0, 0x66, 0xba, port & 0xff, port >> 8, 0xef]
+const outl = (port: number, value: number): number[] => [
+  0xb8,
+  value & 0xff,
+  value >> 8,
+  0,
+  0,
+  0x66,
+  0xba,
+  port & 0xff,
+  port >> 8,
+  0xef,
+]
 
 function run(code: readonly number[]): { outcome: RunOutcome; vmm: SmallVmm; seen: Recorder } {
   const seen = new Recorder()
@@ -47,7 +58,30 @@ describe('the small VMM', () => {
 
   it('prints bytes of port 0xe9, of string instructions too', () => {
     // lea text(%rip), %rsi; mov $3, %ecx; mov $0xe9, %dx; rep outsb; then exit
-    const code = [0x48, 0x8d, 0x35, 0x15, 0, 0, 0, 0xb9, 3, 0, 0, 0, 0x66, 0xba, 0xe9, 0, 0xf3, 0x6e, ...outl(0x501, 0), 0x6f, 0x75, 0x74]
+    const code = [
+      0x48,
+      0x8d,
+      0x35,
+      0x15,
+      0,
+      0,
+      0,
+      0xb9,
+      3,
+      0,
+      0,
+      0,
+      0x66,
+      0xba,
+      0xe9,
+      0,
+      0xf3,
+      0x6e,
+      ...outl(0x501, 0),
+      0x6f,
+      0x75,
+      0x74,
+    ]
     const { outcome, seen } = run(code)
     expect(outcome).toEqual({ kind: 'exited', status: 0 })
     expect(seen.text).toBe('out')

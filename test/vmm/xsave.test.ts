@@ -127,6 +127,8 @@ describe('XsaveImage', () => {
     expect(image.bytes[2816]).toBe(0x77)
     expect(image.component(YMM).byteOffset - image.bytes.byteOffset).toBe(576)
     expect(() => image.component(19)).toThrow(/no component 19/)
-    expect(() => new XsaveImage(new Uint8Array(4096), image.geometry).component(XTILE_DATA)).toThrow(/XTILE_DATA ends at byte 11008/)
+    expect(() => new XsaveImage(new Uint8Array(4096), image.geometry).component(XTILE_DATA)).toThrow(
+      /XTILE_DATA ends at byte 11008/,
+    )
   })
 })
