@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { cpuModel } from '../../src/isa/cpu-grammar.ts'
+import { cpuModel, parseCpuSpec } from '../../src/isa/cpu-grammar.ts'
 import { amdXstate, intelXstate } from '../../src/isa/cpu-models/xstate-geometry.ts'
 import * as x from '../../src/isa/xfeatures.ts'
 import {
@@ -134,7 +134,7 @@ describe('sizes elsewhere [PERM §13]', () => {
   })
 
   it('Skylake-SP with MPX: standard 2696, compacted 2568', () => {
-    const skylake = cpuModel('Skylake-Server').xstate
+    const skylake = parseCpuSpec('Skylake-Server,+mpx').xstate
     expect([standardSize(skylake, 0x2ff), compactedSize(skylake, 0x2ff)]).toEqual([2696, 2568])
   })
 

@@ -22,6 +22,13 @@ const omissions: readonly Omission[] = [
   { what: 'Intel PT and component PT', because: 'not modelled' },
   { what: 'TSX (HLE, RTM)', because: 'off in the guest readings too' },
 ]
+const mpx: Omission = { what: 'MPX (components BNDREGS and BNDCSR)', because: 'its instructions are not executed' }
+/** `+mpx` brings its state components back; the instructions stay without effect. */
+const withoutMpx: FeatureAdjustment = {
+  off: ['mpx'],
+  source:
+    'the chip has MPX; the engine does not execute it, so the model does not offer it (nor do the models of this name in QEMU since 4.0)',
+}
 const MISC_ENABLE = 'manual: SDM Vol. 4 Table 2-2 1A0H: fast strings, no BTS, no PEBS, EIST, MONITOR'
 
 export const icelakeServer: CpuModelFacts = {
@@ -103,7 +110,7 @@ export const cascadelakeServer: CpuModelFacts = {
     row(0x16, 0, 2500, 3900, 100, 0, 'brand string: 2.50 GHz; turbo 3.9 GHz'),
     row(0x80000008, 0, 0x302e, 0x0100d000, 0, 0, CLX),
   ],
-  adjustments: [kvmOwn, unmaskedLeaf1],
+  adjustments: [kvmOwn, unmaskedLeaf1, withoutMpx],
   xstate: intelXstate,
   xstateSource: CLX,
   msrs: [
@@ -117,7 +124,7 @@ export const cascadelakeServer: CpuModelFacts = {
   instructionsPerMicrosecond: 2000,
   source: `${CLX} (Amazon Linux, microcode 0x5003901); what KVM masks: Intel SDM`,
   hasRealDump: true,
-  omissions,
+  omissions: [...omissions, mpx],
 }
 
 /** No reading of a Skylake server was at hand: `hasRealDump` is false. XCR0 2FFH and its sizes are PERM §13's. */
@@ -141,6 +148,7 @@ export const skylakeServer: CpuModelFacts = {
   adjustments: [
     kvmOwn,
     unmaskedLeaf1,
+    withoutMpx,
     {
       off: ['avx512vnni', 'arch-capabilities'],
       source:
@@ -159,5 +167,5 @@ export const skylakeServer: CpuModelFacts = {
   instructionsPerMicrosecond: 2000,
   source: 'Intel SDM and the Cascade Lake reading; no CPUID dump of a Skylake server was at hand',
   hasRealDump: false,
-  omissions,
+  omissions: [...omissions, mpx],
 }
