@@ -25,7 +25,10 @@ export function restoreVcpu(vcpu: VcpuFd, state: VcpuState): void {
   vcpu.setRegs(state.regs)
 }
 
-/** An MSR this host does not have may be left out when it was zero: the guest cannot tell. */
+/**
+ * An MSR this host refuses may be left out when it was zero: the new vCPU has zero there too. MSR_KVM_ASYNC_PF_INT without in-kernel
+ * LAPIC refuses even that.
+ */
 function restoreMsrs(vcpu: VcpuFd, msrs: readonly MsrEntry[]): void {
   for (let next = 0; next < msrs.length; ) {
     next += vcpu.setMsrs(msrs.slice(next))
