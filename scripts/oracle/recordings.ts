@@ -16,6 +16,8 @@ export interface Recording {
   readonly driver: Driver
   readonly cpu: string
   readonly kernel: string
+  /** Module parameters of the recorded kernel that are not the modelled host's own. */
+  readonly params: readonly string[]
   /** Logical processors, as the recorded machine had. */
   readonly cpus: number
   /** Why it cannot be run yet; its scenarios count as not agreed. */
@@ -24,17 +26,28 @@ export interface Recording {
 
 export type Driver = 'oracle' | 'cetvec'
 
+/** Both vendors' modules were loaded with nested=1. */
+const NESTED = ['kvm_intel.nested=1', 'kvm_amd.nested=1']
+
 /** test/fixtures/oracle/README.md says where each comes from. */
 export const RECORDINGS: readonly Recording[] = [
-  { name: 'linux-6.12-bochs-spr', driver: 'oracle', cpu: 'SapphireRapids-bochs', kernel: 'linux-6.12', cpus: 1 },
-  { name: 'linux-6.12-qemu-tcg', driver: 'oracle', cpu: 'qemu-tcg-max', kernel: 'linux-6.12', cpus: 1 },
-  { name: 'linux-6.18-host', driver: 'oracle', cpu: 'EPYC-Turin-virtual', kernel: 'linux-6.18', cpus: 2 },
-  { name: 'oops-linux-6.12-bochs-spr', driver: 'oracle', cpu: 'SapphireRapids-bochs', kernel: 'linux-6.12', cpus: 1 },
+  { name: 'linux-6.12-bochs-spr', driver: 'oracle', cpu: 'SapphireRapids-bochs', kernel: 'linux-6.12', params: NESTED, cpus: 1 },
+  { name: 'linux-6.12-qemu-tcg', driver: 'oracle', cpu: 'qemu-tcg-max', kernel: 'linux-6.12', params: NESTED, cpus: 1 },
+  { name: 'linux-6.18-host', driver: 'oracle', cpu: 'EPYC-Turin-virtual', kernel: 'linux-6.18', params: [], cpus: 2 },
+  {
+    name: 'oops-linux-6.12-bochs-spr',
+    driver: 'oracle',
+    cpu: 'SapphireRapids-bochs',
+    kernel: 'linux-6.12',
+    params: NESTED,
+    cpus: 1,
+  },
   {
     name: 'cet-user-linux-6.12-bochs-spr',
     driver: 'cetvec',
     cpu: 'SapphireRapids-bochs',
     kernel: 'linux-6.12',
+    params: NESTED,
     cpus: 1,
   },
 ]

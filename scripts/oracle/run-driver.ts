@@ -12,8 +12,17 @@ export interface Ran {
 const LIMIT_MS = 300_000
 
 /** Runs a recording's driver on its modelled host, for the scenarios that begin with one of `prefixes`. */
-export function runDriver(program: string, { cpu, kernel, cpus }: Recording, prefixes: readonly string[]): Promise<Ran> {
-  const host = ['exec', '--cpu', cpu, '--kernel', kernel, '--cpus', String(cpus)]
+export function runDriver(program: string, { cpu, kernel, cpus, params }: Recording, prefixes: readonly string[]): Promise<Ran> {
+  const host = [
+    'exec',
+    '--cpu',
+    cpu,
+    '--kernel',
+    kernel,
+    '--cpus',
+    String(cpus),
+    ...params.flatMap((param) => ['--param', param]),
+  ]
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, ['dist/cli/worldswitch.js', ...host, '--', program, ...prefixes], {
       stdio: ['ignore', 'pipe', 'pipe'],

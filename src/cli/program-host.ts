@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { parseCpuSpec } from '../isa/cpu-grammar.ts'
 import { UserError } from '../isa/user-error.ts'
+import type { KvmParameters } from '../kvm/kvm.ts'
 import { loadKvm } from '../kvm/module.ts'
 import { bootKernel } from '../linux/boot.ts'
 import type { Kernel } from '../linux/kernel.ts'
@@ -15,6 +16,8 @@ export interface HostOptions {
   readonly memory: number
   readonly seed: number
   readonly engine?: string
+  /** `kvm_intel.nested=1` */
+  readonly param?: readonly string[]
 }
 
 export interface ProgramHost {
@@ -35,8 +38,27 @@ export function programHost(options: HostOptions): ProgramHost {
     seed: options.seed,
   })
   const kernel = bootKernel(machine, { profile, seed: options.seed })
-  loadKvm(kernel, machine)
+  loadKvm(kernel, machine, moduleParameters(options.param ?? [], model.vendor))
   return { machine, kernel }
+}
+
+/** Module parameters as on a kernel's command line; one of a module that this processor does not load means nothing. */
+function moduleParameters(words: readonly string[], vendor: string): KvmParameters {
+  let nested = false
+  for (const word of words) {
+    const match = /^(kvm_intel|kvm_amd)\.nested=([01YN])$/.exec(word)
+    if (match === null) {
+      throw new UserError({
+        code: 'unknown-module-parameter',
+        what: `cannot set module parameter '${word}'`,
+        where: '--param',
+        because: 'no such parameter can be chosen',
+        fix: 'known: kvm_intel.nested=0|1, kvm_amd.nested=0|1',
+      })
+    }
+    if (match[1] === (vendor === 'AuthenticAMD' ? 'kvm_amd' : 'kvm_intel')) nested = match[2] === '1' || match[2] === 'Y'
+  }
+  return { nested }
 }
 
 /** iced's .wasm lies beside the bundle (scripts/build.mjs). */

@@ -35,6 +35,7 @@ program
   .option('--stats-json <file>', 'write the counts to a file as JSON')
   .option('--seed <n>', 'seed of every random choice of the run', seed, 1)
   .option('--max-instructions <n>', 'stop after this many instructions of host and guests together', count)
+  .option('--param <module.name=value>', 'set a module parameter of the host: kvm_intel.nested=1; repeatable', collect, [])
   .option('--engine <switches>', 'turn engine optimizations off: no-tiers,no-jumpCache,... or regionLimit=N')
   .argument('<program>')
   .argument('[arguments...]')

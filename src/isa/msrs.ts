@@ -6,6 +6,7 @@ import * as msr from './msr-index.ts'
  * What a bare processor does at RDMSR and WRMSR of each register. SDM Vol. 4 ch. 2, APM Vol. 2 App. A; CET-03, SLD §1.
  *
  * features  any of them makes the register exist; none listed: every 64-bit part. Not existing means #GP(0).
+ * stated    only models that state its value have it: what it holds follows from no feature.
  * vendor    only that vendor's parts have it.
  * access    `ro`: WRMSR is #GP(0); `wo`: RDMSR is #GP(0).
  * writable  groups of bits software may set, each with the features that define it. A set bit outside is #GP(0) (*reserved*).
@@ -17,6 +18,7 @@ export interface MsrFacts {
   readonly name: string
   readonly index: number
   readonly features: readonly FeatureName[]
+  readonly stated?: true
   readonly vendor?: CpuModel['vendor']
   readonly access: 'rw' | 'ro' | 'wo'
   readonly writable: readonly WritableBits[]
@@ -43,6 +45,7 @@ const bits = (mask: bigint, ...features: FeatureName[]): WritableBits => (featur
 
 interface Row {
   features?: readonly FeatureName[]
+  stated?: true
   vendor?: CpuModel['vendor']
   access?: 'rw' | 'ro' | 'wo'
   writable?: readonly WritableBits[]
@@ -56,6 +59,7 @@ const define = (name: keyof typeof msr, row: Row): MsrFacts => ({
   // biome-ignore lint/performance/noDynamicNamespaceImportAccess: the index is derived from the name, never written twice
   index: msr[name],
   features: row.features ?? [],
+  ...(row.stated === undefined ? {} : { stated: row.stated }),
   ...(row.vendor === undefined ? {} : { vendor: row.vendor }),
   access: row.access ?? 'rw',
   writable: row.access === 'ro' ? [] : (row.writable ?? all),
@@ -70,6 +74,28 @@ const APM = 'APM Vol. 2 App. A'
 
 /** CET-03. Bits 9:6 are reserved everywhere; which of the others exist follows from the feature, on the bare CPU. */
 const cetBits: readonly WritableBits[] = [bits(0x3n, 'shstk'), bits(0xffff_ffff_ffff_fc3cn, 'ibt')]
+
+/** 480H..491H: what a processor's VMX can do. */
+const VMX_CAPABILITIES: readonly (keyof typeof msr)[] = [
+  'MSR_IA32_VMX_BASIC',
+  'MSR_IA32_VMX_PINBASED_CTLS',
+  'MSR_IA32_VMX_PROCBASED_CTLS',
+  'MSR_IA32_VMX_EXIT_CTLS',
+  'MSR_IA32_VMX_ENTRY_CTLS',
+  'MSR_IA32_VMX_MISC',
+  'MSR_IA32_VMX_CR0_FIXED0',
+  'MSR_IA32_VMX_CR0_FIXED1',
+  'MSR_IA32_VMX_CR4_FIXED0',
+  'MSR_IA32_VMX_CR4_FIXED1',
+  'MSR_IA32_VMX_VMCS_ENUM',
+  'MSR_IA32_VMX_PROCBASED_CTLS2',
+  'MSR_IA32_VMX_EPT_VPID_CAP',
+  'MSR_IA32_VMX_TRUE_PINBASED_CTLS',
+  'MSR_IA32_VMX_TRUE_PROCBASED_CTLS',
+  'MSR_IA32_VMX_TRUE_EXIT_CTLS',
+  'MSR_IA32_VMX_TRUE_ENTRY_CTLS',
+  'MSR_IA32_VMX_VMFUNC',
+]
 
 export const msrFacts: readonly MsrFacts[] = [
   define('MSR_IA32_TSC', { features: ['tsc'], source: V4 }),
@@ -125,6 +151,7 @@ export const msrFacts: readonly MsrFacts[] = [
   define('MSR_IA32_PERF_STATUS', { features: ['est'], access: 'ro', source: V4 }),
   define('MSR_IA32_PERF_CTL', { features: ['est'], writable: [bits(0x1_0000_ffffn)], source: V4 }),
   define('MSR_IA32_MISC_ENABLE', { vendor: 'GenuineIntel', reset: 0x1n, source: V4 }),
+  ...VMX_CAPABILITIES.map((name) => define(name, { stated: true, access: 'ro', source: 'SDM Vol. 3D Appendix A' })),
   define('MSR_IA32_XFD', { features: ['xfd'], rule: 'xfd', source: 'SDM Vol. 1 §13.14; PERM-33' }),
   define('MSR_IA32_XFD_ERR', { features: ['xfd'], rule: 'xfd', source: 'SDM Vol. 1 §13.14; PERM-33' }),
   define('MSR_IA32_DEBUGCTLMSR', {
@@ -208,6 +235,7 @@ export function msrName(index: number): string {
 /** Whether this model has the register at all. */
 export function msrExists(facts: MsrFacts, model: CpuModel): boolean {
   if (model.msrs.has(facts.index)) return true
+  if (facts.stated === true) return false
   if (facts.vendor !== undefined && facts.vendor !== model.vendor) return false
   if (facts.index === msr.MSR_TEST_CTRL) return model.splitLockDetect
   return facts.features.length === 0 || facts.features.some((f) => model.has(f))

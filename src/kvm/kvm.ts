@@ -20,6 +20,7 @@ import type { KernelProfile } from '../profiles/kernel-profile.ts'
 import { type HostCpu, KvmCpuCaps } from './cpuid/cpu-caps.ts'
 import { guestArchCapabilities } from './msr/arch-capabilities.ts'
 import { featureMsrList, msrIndexList } from './msr/lists.ts'
+import { nestedVmxMsrs } from './nested/vmx-capabilities.ts'
 import type { VirtualizingProcessor } from './run/world-switch.ts'
 import { KvmTrace } from './trace.ts'
 import { cr4ReservedBits, eferReservedBits } from './vcpu/control-registers.ts'
@@ -55,6 +56,12 @@ function asLinuxSees(model: CpuModel, cpuid: HostCpu['cpuid']): HostCpu['cpuid']
   }
 }
 
+/** Module parameters that can be chosen when KVM is loaded. */
+export interface KvmParameters {
+  /** kvm_intel.nested, kvm_amd.nested: guests see VMX or SVM and its capabilities. They cannot enter it: that is not modelled. */
+  readonly nested?: boolean
+}
+
 /** The KVM module of a modelled host: what it supports, its VMs. `kvm_intel` or `kvm_amd` by the CPU's vendor. */
 export class Kvm {
   readonly kernel: Kernel
@@ -71,6 +78,8 @@ export class Kvm {
   /** Components that IA32_XFD can withhold. */
   readonly dynamicXfeatures: number
   readonly archCapabilities: bigint
+  /** VMX capability MSRs for guests; null without nested=1 and on AMD. */
+  readonly nestedVmx: ReadonlyMap<number, bigint> | null
   /** CR4 and EFER bits that are reserved whatever a guest's CPUID says. */
   readonly cr4Reserved: number
   readonly eferReserved: number
@@ -87,7 +96,7 @@ export class Kvm {
   readonly refusedMsrs = new Map<number, number>()
   readonly unknownIoctls = new Map<string, number>()
 
-  constructor(kernel: Kernel, machine: VirtualizingMachine) {
+  constructor(kernel: Kernel, machine: VirtualizingMachine, parameters: KvmParameters = {}) {
     const { model, profile, xstate } = kernel
     this.kernel = kernel
     this.machine = machine
@@ -101,11 +110,14 @@ export class Kvm {
     this.dynamicXfeatures = xstate.dynamic
     this.hostHasPku = model.has('pku')
     this.archCapabilities = guestArchCapabilities(model)
+    const nested = parameters.nested === true
+    this.nestedVmx = nested && !this.isAmd ? nestedVmxMsrs(model) : null
     const host: HostCpu = {
       cpuid: asLinuxSees(model, (leaf, subleaf) => model.cpuid(leaf, subleaf)),
       xcr0: this.hostXcr0,
       archCapabilities: model.msrs.get(MSR_IA32_ARCH_CAPABILITIES) ?? 0n,
       isAmd: this.isAmd,
+      nested,
     }
     this.caps = new KvmCpuCaps(host)
     this.host = host

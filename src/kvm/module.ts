@@ -1,6 +1,6 @@
 import type { Kernel } from '../linux/kernel.ts'
 import { KvmFile } from './files.ts'
-import { Kvm, type VirtualizingMachine } from './kvm.ts'
+import { Kvm, type KvmParameters, type VirtualizingMachine } from './kvm.ts'
 
 /** Module parameters programs read, with their values here. KAPI-136. */
 const PARAMETERS: readonly (readonly ['kvm' | 'vendor' | 'intel' | 'amd', string, boolean | number])[] = [
@@ -13,7 +13,6 @@ const PARAMETERS: readonly (readonly ['kvm' | 'vendor' | 'intel' | 'amd', string
   ['kvm', 'nx_huge_pages', true],
   ['kvm', 'enable_vmware_backdoor', false],
   ['kvm', 'halt_poll_ns', 200000],
-  ['vendor', 'nested', false],
   ['intel', 'ept', true],
   ['intel', 'unrestricted_guest', true],
   ['intel', 'allow_smaller_maxphyaddr', false],
@@ -22,13 +21,16 @@ const PARAMETERS: readonly (readonly ['kvm' | 'vendor' | 'intel' | 'amd', string
 ]
 
 /** Loads KVM into a kernel: /dev/kvm and the parameters of `kvm` and `kvm_intel` or `kvm_amd`. */
-export function loadKvm(kernel: Kernel, machine: VirtualizingMachine): Kvm {
-  const kvm = new Kvm(kernel, machine)
+export function loadKvm(kernel: Kernel, machine: VirtualizingMachine, parameters: KvmParameters = {}): Kvm {
+  const kvm = new Kvm(kernel, machine, parameters)
   kernel.registerDevice('/dev/kvm', (_task, flags) => new KvmFile(kvm, flags))
   const vendor = kvm.isAmd ? 'kvm_amd' : 'kvm_intel'
   for (const [where, name, value] of PARAMETERS) {
     if ((where === 'intel' && kvm.isAmd) || (where === 'amd' && !kvm.isAmd)) continue
     kernel.registerModuleParameter(where === 'kvm' ? 'kvm' : vendor, name, () => value)
   }
+  // A bool in kvm_intel, an int in kvm_amd.
+  const nested = parameters.nested === true
+  kernel.registerModuleParameter(vendor, 'nested', () => (kvm.isAmd ? Number(nested) : nested))
   return kvm
 }

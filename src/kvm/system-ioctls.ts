@@ -98,6 +98,8 @@ const PLATFORM_INFO_CPUID_FAULT = 1n << 31n
 /** Value of a feature MSR on /dev/kvm. KAPI-79. */
 export function featureMsr(kvm: Kvm, index: number): bigint | null {
   if (!kvm.featureMsrs.includes(index)) return null
+  const vmx = kvm.nestedVmx?.get(index)
+  if (vmx !== undefined) return vmx
   if (index === MSR_IA32_ARCH_CAPABILITIES) return kvm.archCapabilities
   if (index === MSR_IA32_UCODE_REV) return kvm.model.msrs.get(MSR_IA32_UCODE_REV) ?? 0n
   // Linux makes LFENCE serializing on every AMD part with SSE2.

@@ -22,6 +22,7 @@ export const EXIT_REASON_RDTSC = 16
 export const EXIT_REASON_VMCALL = 18
 /** VMCLEAR 19 .. VMXON 27: VMX instructions executed by the guest. */
 export const EXIT_REASON_VMCLEAR = 19
+export const EXIT_REASON_VMXON = 27
 export const EXIT_REASON_CR_ACCESS = 28
 export const EXIT_REASON_DR_ACCESS = 29
 export const EXIT_REASON_IO_INSTRUCTION = 30

@@ -8,6 +8,7 @@ import { amdXstate, intelXstate } from './xstate-geometry.ts'
  */
 
 const BOCHS = 'recording linux-6.12-bochs-spr, scenario cpuid.native'
+const VMX = 'recording linux-6.12-bochs-spr, scenario kvm.msr_lists'
 const TCG = 'recording linux-6.12-qemu-tcg, scenario cpuid.native'
 const HOST = 'recording linux-6.18-host, scenario cpuid.native'
 const RUNTIME = { off: ['osxsave', 'ospke'] as const, source: 'run-time bits' }
@@ -58,6 +59,18 @@ export const sapphireRapidsBochs: CpuModelFacts = {
     { index: 0x1a0, value: 0n, source: 'the recordings: that kernel found fast strings (bit 0) off and dropped ERMS' },
     { index: 0x10a, value: 0x40000000_0c000017n, source: "kvm.msr.*.0x10a there, less what KVM adds; unknown if the chip's" },
     { index: 0x48, value: 0n, writable: 0x17fn, source: 'kvm.msr.*.0x48 there: bit 8 too, though DDPD_U is not enumerated' },
+    // What KVM passes on of them (kvm.msr_lists there): bits that KVM keeps to itself are unknown and 0 here.
+    { index: 0x480, value: 0xd8_1000_11e5_7ed0n, source: VMX },
+    { index: 0x485, value: 0x2000_0165n, source: VMX },
+    { index: 0x487, value: 0xffff_ffffn, source: VMX },
+    { index: 0x489, value: 0x1f7_3fffn, source: VMX },
+    { index: 0x48b, value: 0x0613_7bff_0000_0000n, source: VMX },
+    { index: 0x48c, value: 0xf01_0633_4041n, source: VMX },
+    { index: 0x48d, value: 0xff_0000_0016n, source: VMX },
+    { index: 0x48e, value: 0xfff9_fffe_0400_6172n, source: VMX },
+    { index: 0x48f, value: 0x7f_ffff_0003_6dfbn, source: VMX },
+    { index: 0x490, value: 0xf3ff_0000_11fbn, source: VMX },
+    { index: 0x491, value: 1n, source: VMX },
     { index: 0x122, value: 0n, source: 'kvm.msr.*.0x122 there: the register exists, though TSX_CTRL is not enumerated' },
   ],
   tscKhz: 200_000,

@@ -17,6 +17,8 @@ export interface HostCpu {
   readonly archCapabilities: bigint
   /** True when the vendor module is kvm_amd. */
   readonly isAmd: boolean
+  /** Its parameter `nested`. */
+  readonly nested?: boolean
 }
 
 /** Bits of IA32_ARCH_CAPABILITIES that decide CPUID bits (SDM Vol. 4, MSR 10AH). */
@@ -123,9 +125,20 @@ export class KvmCpuCaps {
     return this.host.isAmd && familyOf(this.host.cpuid(1, 0).eax) <= 0x12
   }
 
+  /** VMX, or SVM with what KVM does for a nested guest or the host's hardware helps it with. */
+  private addNested(): void {
+    if (!this.host.isAmd) {
+      this.set('VMX')
+      return
+    }
+    for (const name of ['SVM', 'VMCBCLEAN', 'FLUSHBYASID', 'NPT', 'SVME_ADDR_CHK']) this.set(name)
+    this.setIfHostHas('NRIPS', 'V_VMSAVE_VMLOAD', 'LBRV', 'PAUSEFILTER', 'PFTHRESHOLD', 'VGIF', 'VNMI')
+  }
+
   private applyVendorRules(): void {
     // No SGX is modelled, no vPMU (KAPI-124).
     for (const name of ['SGX', 'SGX_LC', 'SGX1', 'SGX2', 'SGX_EDECCSSA', 'PDCM', 'PERFMON_V2']) this.clear(name)
+    if (this.host.nested) this.addNested()
     if (this.host.isAmd) {
       this.clear('BUS_LOCK_DETECT')
       if (this.hostHas('AMD_SSBD')) this.set('VIRT_SSBD')

@@ -230,6 +230,16 @@ const LEAF_RULES = new Map<number, LeafRule>([
   ],
   [0x80000008, addressSizes],
   [
+    0x8000000a, // SVM revision 1, eight ASIDs
+    (e, { caps }, _list, _limit) => {
+      const has = caps.has('SVM')
+      e.eax = has ? 1 : 0
+      e.ebx = has ? 8 : 0
+      e.ecx = 0
+      e.edx = has ? caps.word('CPUID_8000_000A_EDX') : 0
+    },
+  ],
+  [
     0x80000019,
     (e) => {
       e.ecx = e.edx = 0

@@ -1,9 +1,13 @@
+import { MSR_IA32_VMX_BASIC, MSR_IA32_VMX_VMFUNC } from '../../isa/msr-index.ts'
 import type { Vcpu } from '../vcpu/vcpu.ts'
-import { INVALID, type MsrFailure, msrRow, UNSUPPORTED } from './table.ts'
+import { INVALID, type MsrFailure, UNSUPPORTED } from './failure.ts'
+import { msrRow } from './table.ts'
 import { readX2apic, writeX2apic } from './x2apic.ts'
 
 /** Feature MSRs the host cannot change once the vCPU has run (KAPI-74); the microcode revision is not one of them. */
 const IMMUTABLE_AFTER_RUN = new Set([0xc0011029, 0x10a, 0x345])
+const isImmutableAfterRun = (index: number): boolean => IMMUTABLE_AFTER_RUN.has(index) || isVmxMsr(index)
+const isVmxMsr = (index: number): boolean => index >= MSR_IA32_VMX_BASIC && index <= MSR_IA32_VMX_VMFUNC
 
 const isX2apic = (index: number): boolean => index >= 0x800 && index <= 0x8ff
 
@@ -29,7 +33,7 @@ export function hostReadMsr(vcpu: Vcpu, index: number): bigint | null {
 
 /** KVM_SET_MSRS of one MSR. False = stop. KAPI-72, KAPI-74. */
 export function hostWriteMsr(vcpu: Vcpu, index: number, value: bigint): boolean {
-  if (vcpu.hasRun && IMMUTABLE_AFTER_RUN.has(index)) return hostReadMsr(vcpu, index) === value
+  if (vcpu.hasRun && isImmutableAfterRun(index)) return hostReadMsr(vcpu, index) === value
   const result = writeMsr(vcpu, index, value, true)
   if (result === 0) return true
   return result === UNSUPPORTED && value === 0n && vcpu.vm.kvm.isAdvertisedMsr(index)

@@ -4,7 +4,7 @@ import * as PV from '../pv/msr-index.ts'
 
 /**
  * MSR lists of /dev/kvm. KAPI-77..79; Linux 6.12 x86.c msrs_to_save_base, emulated_msrs_all, msr_based_features_all_except_vmx.
- * The modelled KVM has no Hyper-V, no SMM, no nested virtualization and no vPMU, so their MSRs are not in its lists.
+ * The modelled KVM has no Hyper-V, no SMM and no vPMU, so their MSRs are not in its lists; VMX capabilities are with nested=1.
  */
 
 type Condition = (kvm: Kvm) => boolean
@@ -19,6 +19,8 @@ const amd: Condition = (kvm) => kvm.isAmd
 const readsAnything: Condition = (kvm) => kvm.model.emulator.unknownMsrsAreZero === true
 /** Bit 7 of IA32_ARCH_CAPABILITIES: TSX_CTRL. */
 const hasTsxCtrl: Condition = (kvm) => (kvm.archCapabilities & (1n << 7n)) !== 0n
+
+const nested: Condition = (kvm) => kvm.nestedVmx !== null
 
 /** MSRs whose host value KVM passes through: in the save list if the host can read them. */
 const MSRS_TO_SAVE: readonly (readonly [number, Condition])[] = [
@@ -69,6 +71,19 @@ const EMULATED: readonly (readonly [number, Condition])[] = [
   [M.MSR_AMD64_TSC_RATIO, amd],
   [M.MSR_IA32_POWER_CTL, always],
   [M.MSR_IA32_UCODE_REV, always],
+  // The plain control MSRs and the fixed-to-1 masks follow from these and are not saved.
+  [M.MSR_IA32_VMX_BASIC, nested],
+  [M.MSR_IA32_VMX_TRUE_PINBASED_CTLS, nested],
+  [M.MSR_IA32_VMX_TRUE_PROCBASED_CTLS, nested],
+  [M.MSR_IA32_VMX_TRUE_EXIT_CTLS, nested],
+  [M.MSR_IA32_VMX_TRUE_ENTRY_CTLS, nested],
+  [M.MSR_IA32_VMX_MISC, nested],
+  [M.MSR_IA32_VMX_CR0_FIXED0, nested],
+  [M.MSR_IA32_VMX_CR4_FIXED0, nested],
+  [M.MSR_IA32_VMX_VMCS_ENUM, nested],
+  [M.MSR_IA32_VMX_PROCBASED_CTLS2, nested],
+  [M.MSR_IA32_VMX_EPT_VPID_CAP, nested],
+  [M.MSR_IA32_VMX_VMFUNC, nested],
   [M.MSR_K7_HWCR, always],
   [PV.MSR_KVM_POLL_CONTROL, always],
 ]
@@ -89,5 +104,5 @@ export function msrIndexList(kvm: Kvm): number[] {
   return [...choose(kvm, MSRS_TO_SAVE), ...choose(kvm, EMULATED)]
 }
 export function featureMsrList(kvm: Kvm): number[] {
-  return choose(kvm, FEATURE)
+  return [...[...(kvm.nestedVmx?.keys() ?? [])].sort((a, b) => a - b), ...choose(kvm, FEATURE)]
 }

@@ -6,21 +6,17 @@ import type { PinnedProcessor } from '../../linux/processor.ts'
 import { CTL } from '../../machine/execution-context.ts'
 import { CONTROL, SEGMENT, SEGMENT_BASE } from '../../machine/memory-map.ts'
 import { guestCpuidHas, updateRuntimeCpuid } from '../cpuid/vcpu-cpuid.ts'
+import { guestHasVmx, readVmxMsr, writeVmxMsr } from '../nested/vmx-capabilities.ts'
 import * as PV from '../pv/msr-index.ts'
 import * as pv from '../pv/pv-msrs.ts'
 import { updateExceptionBitmap } from '../run/intercepts.ts'
 import { apicBaseRefusal, guestApicBaseAllowed, setApicBase } from '../vcpu/apic-base.ts'
 import { setEferMsr } from '../vcpu/control-registers.ts'
 import type { Vcpu } from '../vcpu/vcpu.ts'
+import { INVALID, type MsrFailure, UNSUPPORTED } from './failure.ts'
 import { readMce, writeMce } from './machine-check.ts'
 import { readMtrr, writeMtrr } from './mtrr.ts'
 import type { VcpuMsrs } from './vcpu-msrs.ts'
-
-/** The MSR exists but this access is refused: #GP, or reason 1 of an MSR exit. */
-export const INVALID = 1
-/** There is no such MSR: #GP, or reason 2. */
-export const UNSUPPORTED = 2
-export type MsrFailure = typeof INVALID | typeof UNSUPPORTED
 
 /**
  * One MSR. `read` gives the value or a failure, `write` 0 or a failure; `host` tells KVM_GET/SET_MSRS from guest instructions.
@@ -300,6 +296,7 @@ define(M.MSR_IA32_UCODE_WRITE, { read: noRead, write: ignoreWrite })
 const FEAT_CTL_LOCKED = 1n
 /** LOCKED, VMX in and outside SMX, SGX, SGX_LC, LMCE. */
 const FEAT_CTL_HOST = 0x160007n
+const FEAT_CTL_VMX = 0x6n
 const FEAT_CTL_LMCE = 1n << 20n
 define(
   M.MSR_IA32_FEAT_CTL,
@@ -308,11 +305,21 @@ define(
       write: (vcpu, value, host) => {
         if (host) return (value & ~FEAT_CTL_HOST) === 0n
         const lmce = vcpu.msrs.mcgCap & (1n << 27n) ? FEAT_CTL_LMCE : 0n
-        return (vcpu.msrs.featCtl & FEAT_CTL_LOCKED) === 0n && (value & ~(FEAT_CTL_LOCKED | lmce)) === 0n
+        const vmx = guestHasVmx(vcpu) ? FEAT_CTL_VMX : 0n
+        return (vcpu.msrs.featCtl & FEAT_CTL_LOCKED) === 0n && (value & ~(FEAT_CTL_LOCKED | lmce | vmx)) === 0n
       },
     }),
   ),
 )
+for (let index = M.MSR_IA32_VMX_BASIC; index <= M.MSR_IA32_VMX_VMFUNC; index++) {
+  define(
+    index,
+    intelOnly({
+      read: (vcpu) => readVmxMsr(vcpu, index),
+      write: (vcpu, value, host) => writeVmxMsr(vcpu, index, value, host),
+    }),
+  )
+}
 define(M.MSR_SMI_COUNT, stored('smiCount', { write: hostOnly }))
 const CPUID_FAULT = 1n << 31n
 define(M.MSR_PLATFORM_INFO, {

@@ -58,6 +58,8 @@ export interface VcpuMsrs {
   guestStopped: boolean
   /** Steal time accounted so far: the thread's run delay at the last update. */
   lastRunDelay: number
+  /** VMX capability MSRs that user space cut down (nested=1), by index. */
+  readonly vmxCapabilities: Map<number, bigint>
 }
 
 export function newVcpuMsrs(): VcpuMsrs {
@@ -102,6 +104,7 @@ export function newVcpuMsrs(): VcpuMsrs {
     clockVersion: 0,
     guestStopped: false,
     lastRunDelay: 0,
+    vmxCapabilities: new Map(),
   }
 }
 

@@ -1,6 +1,6 @@
 import * as R from '../irqchip/apic-registers.ts'
 import type { Vcpu } from '../vcpu/vcpu.ts'
-import { INVALID, type MsrFailure } from './table.ts'
+import { INVALID, type MsrFailure } from './failure.ts'
 
 /**
  * x2APIC registers as MSRs 0x800 + offset / 16. Outside x2APIC mode, or for a register that does not exist in it: #GP. The ICR

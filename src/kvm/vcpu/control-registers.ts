@@ -64,14 +64,15 @@ const CR4_FEATURES: readonly (readonly [number, string])[] = [
 /** CR4 bits nobody may set, given who has which feature. Low half; the upper half is always reserved. */
 export function cr4ReservedBits(has: (feature: string) => boolean): number {
   let reserved = ~KVM_CR4_BITS
-  for (const [bit, feature] of CR4_FEATURES) if (feature === 'VMX' || !has(feature)) reserved |= bit
+  for (const [bit, feature] of CR4_FEATURES) if (!has(feature)) reserved |= bit
   return reserved >>> 0
 }
 
-/** Bits of EFER this KVM knows (nested virtualization off: no SVME). */
+/** Bits of EFER this KVM knows: SVME with nested=1. */
 export function eferReservedBits(caps: KvmCpuCaps, isAmd: boolean): number {
   let known = EFER_SCE | EFER_LME | EFER_LMA
   if (caps.has('NX')) known |= EFER_NX
+  if (isAmd && caps.has('SVM')) known |= EFER_SVME | EFER_LMSLE
   if (isAmd && caps.has('FXSR_OPT')) known |= EFER_FFXSR
   if (isAmd && caps.has('AUTOIBRS')) known |= EFER_AUTOIBRS
   return ~known >>> 0
@@ -115,6 +116,7 @@ export function isValidEfer(vcpu: Vcpu, lo: number, hi: number): boolean {
 /** Only the part that depends on the guest's CPUID (host writes of the MSR skip it). */
 function isGuestEfer(vcpu: Vcpu, lo: number): boolean {
   if (lo & EFER_AUTOIBRS && !guestCpuidHas(vcpu, 'AUTOIBRS')) return false
+  if (lo & EFER_SVME && !guestCpuidHas(vcpu, 'SVM')) return false
   if (lo & EFER_FFXSR && !guestCpuidHas(vcpu, 'FXSR_OPT')) return false
   if (lo & (EFER_LME | EFER_LMA) && !guestCpuidHas(vcpu, 'LM')) return false
   return !(lo & EFER_NX && !guestCpuidHas(vcpu, 'NX'))
@@ -122,7 +124,7 @@ function isGuestEfer(vcpu: Vcpu, lo: number): boolean {
 
 /** Guest or host write of IA32_EFER: LMA cannot change, LME not while paging is on. */
 export function setEferMsr(vcpu: Vcpu, lo: number, hi: number, fromHost: boolean): boolean {
-  if (hi !== 0 || lo & vcpu.vm.kvm.eferReserved || lo & (EFER_SVME | EFER_LMSLE)) return false
+  if (hi !== 0 || lo & vcpu.vm.kvm.eferReserved) return false
   const { context } = vcpu
   const old = context.ctlLo(CTL.EFER)
   if (!fromHost) {
