@@ -88,6 +88,8 @@ export class CodeCache {
   readonly run: (ctx: number, registerFile: number) => number
   private readonly imports: WebAssembly.Imports
   private readonly byPage = new Map<number, Region[]>()
+  /** Regions by where they can be entered: physical page * 4096 + page offset. */
+  private readonly byEntry = new Map<number, Region[]>()
   private readonly freeSlots: number[] = []
   private readonly options: { regionLimit: number; jumpCache: boolean; softwareTlb: boolean; tiers: boolean }
   /** 1 for physical pages with compiled code: writes to them take the slow path. */
@@ -145,12 +147,20 @@ export class CodeCache {
     this.mem.i32.fill(0, JUMP_CACHE_BASE >> 2, (JUMP_CACHE_BASE + JUMP_ENTRIES * JUMP_ENTRY_SIZE) >> 2)
   }
 
-  /** A region of the page that can be entered at `offset`, or undefined. */
-  find(hpaPage: number, ripLo: number, ripHi: number, mode: number, offset: number, single: boolean): Region | undefined {
-    const list = this.byPage.get(hpaPage)
+  /** A region of the page that can be entered at `offset`, or undefined. `tailPage` as in `compile`. */
+  find(
+    hpaPage: number,
+    tailPage: number,
+    ripLo: number,
+    ripHi: number,
+    mode: number,
+    offset: number,
+    single: boolean,
+  ): Region | undefined {
+    const list = this.byEntry.get(hpaPage * 4096 + offset)
     if (list === undefined) return undefined
     for (const r of list) {
-      if (r.mode === mode && r.ripLo === ripLo && r.ripHi === ripHi && r.single === single && r.entries.has(offset)) return r
+      if (r.mode === mode && r.ripLo === ripLo && r.ripHi === ripHi && r.single === single && r.hpaPage2 === tailPage) return r
     }
     return undefined
   }
@@ -230,6 +240,12 @@ export class CodeCache {
 
   private add(region: Region): void {
     this.liveRegions.add(region)
+    for (const offset of region.entries.keys()) {
+      const key = region.hpaPage * 4096 + offset
+      const list = this.byEntry.get(key)
+      if (list === undefined) this.byEntry.set(key, [region])
+      else list.push(region)
+    }
     for (const page of region.hpaPage2 >= 0 ? [region.hpaPage, region.hpaPage2] : [region.hpaPage]) {
       const list = this.byPage.get(page)
       if (list === undefined) this.byPage.set(page, [region])
@@ -297,9 +313,16 @@ export class CodeCache {
     this.regionsDropped++
     this.table.set(region.slot, null)
     this.freeSlots.push(region.slot)
+    for (const offset of region.entries.keys()) this.removeEntry(region, region.hpaPage * 4096 + offset)
     const other = region.hpaPage === except ? region.hpaPage2 : region.hpaPage
     const list = this.byPage.get(other)
     if (list !== undefined) list.splice(list.indexOf(region), 1)
+  }
+
+  private removeEntry(region: Region, key: number): void {
+    const list = this.byEntry.get(key)!
+    if (list.length === 1) this.byEntry.delete(key)
+    else list.splice(list.indexOf(region), 1)
   }
 
   /** Memory [hpa, hpa + bytes) was written by something other than compiled code. */
