@@ -373,14 +373,14 @@ export class Processor {
     const mode = this.mode
     const code = this.machine.code
     return (
-      code.find(page, ripLo, ripHi, mode, offset, single) ??
+      code.find(page, -1, ripLo, ripHi, mode, offset, single) ??
       code.compile(page, -1, ripLo, ripHi, mode, offset, single) ??
-      this.compileAcross(page, lo, hi, ripLo, ripHi, mode, offset, single)
+      this.regionAcross(page, lo, hi, ripLo, ripHi, mode, offset, single)
     )
   }
 
-  /** The instruction at RIP crosses into the next page, or is none. */
-  private compileAcross(
+  /** The instruction at RIP crosses into the next page, whichever that is now, or is none. */
+  private regionAcross(
     page: number,
     lo: number,
     hi: number,
@@ -394,7 +394,8 @@ export class Processor {
     if (offset > 4096 - 15) {
       const tail = this.fetchPage((lo | 0xfff) + 1, (lo | 0xfff) === -1 ? hi + 1 : hi)
       if (tail < 0) return null
-      const region = code.compile(page, tail, ripLo, ripHi, mode, offset, single)
+      const region =
+        code.find(page, tail, ripLo, ripHi, mode, offset, single) ?? code.compile(page, tail, ripLo, ripHi, mode, offset, single)
       if (region !== null) return region
     }
     this.noteInvalid(page, offset)
