@@ -145,6 +145,10 @@ export const flagTables: Readonly<Record<string, Decode>> = {
     4132: 'ARCH_GET_XCOMP_GUEST_PERM',
     4133: 'ARCH_REQ_XCOMP_GUEST_PERM',
     20481: 'ARCH_SHSTK_ENABLE',
+    20482: 'ARCH_SHSTK_DISABLE',
+    20483: 'ARCH_SHSTK_LOCK',
+    20484: 'ARCH_SHSTK_UNLOCK',
+    20485: 'ARCH_SHSTK_STATUS',
   }),
   PTRACE: choice({
     0: 'PTRACE_TRACEME',
