@@ -9,6 +9,7 @@ import {
   REGION_COUNTER_BASE,
   REGION_SLOTS,
 } from './memory-map.ts'
+import { floatRoutines } from './instructions/float/routines.ts'
 import { MODE_BITS } from './mode.ts'
 import type { SoftwareTlbPool } from './software-tlb.ts'
 import { bitnessOf, type CompiledRegion, RegionCompiler } from './translate/region.ts'
@@ -133,6 +134,7 @@ export class CodeCache {
         readPointer: exports.readPointer,
         modifyPointer: exports.modifyPointer,
         storePointer: exports.storePointer,
+        ...floatRoutines(mem.wasm, imports.assist),
         ...(imports as unknown as WebAssembly.ModuleImports),
       },
     }

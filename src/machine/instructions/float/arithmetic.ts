@@ -1,8 +1,28 @@
 import { FLOAT_OP } from '../../float/float-unit.ts'
+import type { Expr } from '../../translate/expr.ts'
 import { vand, vec1, vec2, vor } from '../../translate/lanes.ts'
-import { BOTH, defineForms, type LaneTest, type Native } from './forms.ts'
-import { ADD, abs, DIV, floats, ge, gt, largest, le, MUL, type NativeBits, pmax, pmin, SQRT, SUB, smallest } from './lanes.ts'
-import { bothOrdinary, finite, isZero, smaller } from './tests.ts'
+import { isExactProduct } from './error-free.ts'
+import { BOTH, defineForms, type FloatContext, type LaneTest, type Native } from './forms.ts'
+import {
+  ADD,
+  abs,
+  DIV,
+  floats,
+  ge,
+  gt,
+  largest,
+  le,
+  MUL,
+  type NativeBits,
+  neg,
+  pmax,
+  pmin,
+  SQRT,
+  SUB,
+  smallest,
+} from './lanes.ts'
+import { share } from './routines.ts'
+import { bothNormal, bothOrdinary, finite, isZero, smaller } from './tests.ts'
 
 /** ADD, SUB, MUL, DIV, SQRT, MIN, MAX. SDM Vol. 2; the tests: operation.ts. */
 
@@ -36,26 +56,46 @@ const rootOfNormal: LaneTest = ({ bits }, r) => vand(ge(bits, r, floats(bits, ro
 const rootOfOrdinary: LaneTest = ({ bits }, r, a) =>
   vand(vor(ge(bits, r, floats(bits, rootOfSmallest(bits))), isZero(bits, a)), le(bits, r, largest(bits)))
 
+// ---- exact results: MXCSR does not matter to them ----
+const nonZero = ({ bits }: FloatContext, a: Expr): Expr => ge(bits, abs(bits, a), smallest(bits))
+/** No error in a + b. A zero has another sign when rounding down. */
+const exactSumOf = (f: FloatContext, r: Expr, a: Expr, b: Expr): Expr => {
+  const { e, bits } = f
+  const partOfB = e.let(vec2(SUB[bits], r, a))
+  const error = vec2(ADD[bits], vec2(SUB[bits], a, vec2(SUB[bits], r, partOfB)), vec2(SUB[bits], b, partOfB))
+  return vand(vand(isZero(bits, error), nonZero(f, r)), bothOrdinary(f, r, a, b, b))
+}
+const sumIsExact: LaneTest = (f, r, a, b) => exactSumOf(f, r, a, b)
+const differenceIsExact: LaneTest = (f, r, a, b) => exactSumOf(f, r, a, f.e.let(neg(f.bits, b)))
+const productIsExact: LaneTest = (f, r, a, b) => isExactProduct(f, r, a, b)
+const quotientIsExact: LaneTest = (f, r, a, b) => isExactProduct(f, a, r, b)
+const rootIsExact: LaneTest = (f, r, a) => isExactProduct(f, a, r, r)
+
 const once = (native: Native) => () => native
-const two = (name: string, op: number, native: Native): void => defineForms(name, BOTH, { op, sources: 2, native: once(native) })
-two('ADD', FLOAT_OP.ADD, sum)
-two('SUB', FLOAT_OP.SUB, difference)
+const two = (name: string, op: number, native: Native): void =>
+  defineForms(name, BOTH, { op, sources: 2, native: once(share(op, native)) })
+two('ADD', FLOAT_OP.ADD, { ...sum, exact: sumIsExact })
+two('SUB', FLOAT_OP.SUB, { ...difference, exact: differenceIsExact })
 two('MUL', FLOAT_OP.MUL, {
   result: ({ bits }, a, b) => vec2(MUL[bits], a, b),
   tests: [allNormal, productOfOrdinary],
   control: 'rounds',
+  exact: productIsExact,
 })
 two('DIV', FLOAT_OP.DIV, {
   result: ({ bits }, a, b) => vec2(DIV[bits], a, b),
   tests: [allNormal, quotientOfOrdinary],
   control: 'rounds',
+  exact: quotientIsExact,
 })
-defineForms('SQRT', BOTH, {
-  op: FLOAT_OP.SQRT,
-  sources: 1,
-  native: once({ result: ({ bits }, a) => vec1(SQRT[bits], a), tests: [rootOfNormal, rootOfOrdinary], control: 'rounds' }),
-})
+const root: Native = {
+  result: ({ bits }, a) => vec1(SQRT[bits], a),
+  tests: [rootOfNormal, rootOfOrdinary],
+  control: 'rounds',
+  exact: rootIsExact,
+}
+defineForms('SQRT', BOTH, { op: FLOAT_OP.SQRT, sources: 1, native: once(share(FLOAT_OP.SQRT, root)) })
 
 // The second operand for equal zeros: WebAssembly's pseudo-minimum and -maximum with the operands exchanged.
-two('MIN', FLOAT_OP.MIN, { result: ({ bits }, a, b) => pmin(bits, b, a), tests: [bothOrdinary], control: null })
-two('MAX', FLOAT_OP.MAX, { result: ({ bits }, a, b) => pmax(bits, b, a), tests: [bothOrdinary], control: null })
+two('MIN', FLOAT_OP.MIN, { result: ({ bits }, a, b) => pmin(bits, b, a), tests: [bothNormal, bothOrdinary], control: null })
+two('MAX', FLOAT_OP.MAX, { result: ({ bits }, a, b) => pmax(bits, b, a), tests: [bothNormal, bothOrdinary], control: null })

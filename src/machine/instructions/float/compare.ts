@@ -100,7 +100,7 @@ function compareFlags(x: VectorInstruction, bits: FloatBits, signaling: boolean)
   const bit0 = (mask: Expr): Expr => and(32, topBits(bits, mask), i32(1))
   const equal = select(bit0(eq(bits, a, b)), i32(0x40), i32(0))
   const flags = e.variable(binary(W.i32_or, I32, bit0(lt(bits, a, b)), equal))
-  const right = allLanes(bits, 1, [bothOrdinary({ e, bits, x }, a, a, b, b)])
+  const right = allLanes(bits, 1, [bothOrdinary({ e, bits }, a, a, b, b)])
   e.if(eqz(32, right), () => {
     runSlow(e, slow)
     e.assign(flags, slowWord(e))

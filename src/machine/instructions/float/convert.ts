@@ -1,5 +1,5 @@
 import { CONVERT_IGNORE_DENORMAL, CONVERT_TRUNCATE, conversion } from '../../float/float-unit.ts'
-import { and, binary, type Expr, eqz, i32, unary } from '../../translate/expr.ts'
+import { binary, type Expr, eqz, i32, unary } from '../../translate/expr.ts'
 import { extractLane, splat } from '../../translate/lanes.ts'
 import { isMmx, type VectorInstruction } from '../../translate/vector-operands.ts'
 import { I32, I64, W } from '../../wasm/opcodes.ts'
@@ -48,11 +48,11 @@ function conditions(
   source: Expr[],
 ): (() => Expr)[] | null {
   const { e } = x
-  const rightLanes = right === null ? null : () => allLanes(bits, lanes, source.map(right))
-  if (!rounds) return rightLanes === null ? [] : [rightLanes]
+  const rightLanes = right === null ? null : (control?: Expr) => allLanes(bits, lanes, source.map(right), control)
+  if (!rounds) return rightLanes === null ? [] : [() => rightLanes()]
   const found: (() => Expr)[] = []
   const control = roundsNatively(x)
-  if (control !== null) found.push(rightLanes === null ? control : () => and(32, control(), rightLanes()))
+  if (control !== null) found.push(rightLanes === null ? control : () => rightLanes(control()))
   if (exact !== null)
     found.push(() =>
       allLanes(

@@ -1,16 +1,18 @@
 import type { Emitter } from '../../translate/emitter.ts'
-import { and, type Expr } from '../../translate/expr.ts'
+import { and, type Expr, eqz, i32, local } from '../../translate/expr.ts'
 import type { VectorInstruction } from '../../translate/vector-operands.ts'
+import { V128 } from '../../wasm/opcodes.ts'
 import { defineVector } from '../vector/available.ts'
 import type { FloatBits, NativeBits } from './lanes.ts'
 import { readPacked, readScalar, writePacked, writeScalar } from './operands.ts'
-import { allLanes, attempt, roundsNatively, runSlow, shapeOf, slowResult } from './operation.ts'
+import { type Attempt, allLanes, attempt, roundsNatively, runSlow, shapeOf, slowResult } from './operation.ts'
+import { callAttempt, callComplete, isShared } from './routines.ts'
+import { slowArgument } from './slow-path.ts'
 
 /** What native meanings and tests may ask. */
 export interface FloatContext {
   readonly e: Emitter
   readonly bits: NativeBits
-  readonly x: VectorInstruction
 }
 /** One chunk from the same chunk of the sources, all of them leaves. */
 export type Lanes = (f: FloatContext, a: Expr, b: Expr, c: Expr) => Expr
@@ -20,14 +22,15 @@ export type LaneTest = (f: FloatContext, r: Expr, a: Expr, b: Expr, c: Expr) => 
 /** How an operation is done natively, and when that is right. */
 export interface Native {
   result: Lanes
+  /** Tests that show it, cheapest first: what the last one refuses takes the slow path. */
   tests: LaneTest[]
   /**
    * Besides the tests: the operation rounds or may raise PE, so it has to round natively (`roundsNatively`); null: it does
    * neither. A function gives another condition (i32), or null for no use of native results at all.
    */
   control: 'rounds' | null | ((x: VectorInstruction) => (() => Expr) | null)
-  /** A test for lanes that are right whatever `control` says. */
-  always?: LaneTest
+  /** A test for lanes that are right whatever MXCSR says. */
+  exact?: LaneTest
 }
 
 /** The i32 condition that every test is joined with; undefined: none; null: never native. */
@@ -58,19 +61,61 @@ export function compute(
     runSlow(e, slow)
     return sources[0].map((_, c) => e.let(slowResult(e, c)))
   }
-  const f: FloatContext = { e, bits, x }
-  const chunk = (c: number): [Expr, Expr, Expr] => [sources[0][c], (sources[1] ?? sources[0])[c], (sources[2] ?? sources[0])[c]]
-  const results = sources[0].map((_, c) => e.variable(native.result(f, ...chunk(c))))
-  const holds = (test: LaneTest): Expr =>
-    allLanes(
-      bits,
-      lanes,
-      results.map((r, c) => test(f, r, ...chunk(c))),
-    )
-  const good = native.tests.map((test) => () => (control === undefined ? holds(test) : and(32, control(), holds(test))))
-  const { always } = native
-  if (always !== undefined) good.push(() => holds(always))
+  const way: Way = { e, bits, lanes, sources, native, control }
+  if (isShared(op, slow.shape.control)) return computeShared(way, slow)
+  const results = nativeResults(way)
+  const good = native.tests.map((test) => () => holds(way, results, test, control?.()))
+  const { exact } = native
+  if (exact !== undefined) good.push(() => holds(way, results, exact))
   attempt(e, { ...slow, results, good })
+  return results
+}
+
+/** One use of a native operation. */
+interface Way {
+  e: Emitter
+  bits: NativeBits
+  lanes: number
+  sources: Expr[][]
+  native: Native
+  control: (() => Expr) | undefined
+}
+const operandsOf = ({ sources }: Way, c: number): [Expr, Expr, Expr] => [
+  sources[0][c],
+  (sources[1] ?? sources[0])[c],
+  (sources[2] ?? sources[0])[c],
+]
+const nativeResults = (way: Way): Expr[] =>
+  way.sources[0].map((_, c) => way.e.variable(way.native.result(way, ...operandsOf(way, c))))
+const holds = (way: Way, results: Expr[], test: LaneTest, control?: Expr): Expr =>
+  allLanes(
+    way.bits,
+    way.lanes,
+    results.map((r, c) => test(way, r, ...operandsOf(way, c))),
+    control,
+  )
+
+/**
+ * Operations with routines of their own (routines.ts). Hot code tries the first test in place; cold code, which has to be small,
+ * and what has no short test go there at once.
+ */
+function computeShared(way: Way, slow: Omit<Attempt, 'results' | 'good'>): Expr[] {
+  const { e, native, sources } = way
+  const inPlace = e.hot && native.tests.length > 1
+  const results = inPlace ? nativeResults(way) : sources[0].map(() => local(e.temp(V128), V128))
+  const argument = slowArgument(slow.what, { ...slow.shape, masked: false })
+  const operands = (c: number) => operandsOf(way, c)
+  const otherwise = () => {
+    if (results.length === 1 && !slow.shape.masked) return callComplete(e, results[0], operands(0), argument)
+    const good = e.variable(i32(1))
+    for (const [c, result] of results.entries()) e.assign(good, and(32, callAttempt(e, result, operands(c), argument), good))
+    e.if(eqz(32, good), () => {
+      runSlow(e, slow)
+      for (const [c, result] of results.entries()) e.assign(result, slowResult(e, c))
+    })
+  }
+  if (inPlace) e.if(eqz(32, holds(way, results, native.tests[0], way.control?.())), otherwise)
+  else otherwise()
   return results
 }
 

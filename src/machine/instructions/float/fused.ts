@@ -5,9 +5,11 @@ import { lanesOf, rearrange, shiftLanes, shuffle, vand, vec1, vec2, vor, vxor, z
 import type { VectorInstruction } from '../../translate/vector-operands.ts'
 import { V } from '../../wasm/opcodes.ts'
 import { defineVector } from '../vector/available.ts'
+import { add64, exactProduct, exactSum, FAR, moderateOrZero, mul64 } from './error-free.ts'
 import { compute, type FloatContext, type LaneTest, type Native } from './forms.ts'
-import { ADD, abs, type FloatBits, floats, ge, le, MUL, type NativeBits, ne, neg, pmax, pmin, SUB, smallest } from './lanes.ts'
+import { abs, eq, type FloatBits, floats, ge, le, type NativeBits, ne, neg, pmax, pmin, smallest } from './lanes.ts'
 import { readPacked, readScalar, writePacked, writeScalar } from './operands.ts'
+import { share } from './routines.ts'
 import { finite, isZero, ordinary, safelyNormal } from './tests.ts'
 
 /**
@@ -22,18 +24,6 @@ import { finite, isZero, ordinary, safelyNormal } from './tests.ts'
  * product underflows; the tests leave a wide margin.
  */
 
-const add64 = (a: Expr, b: Expr): Expr => vec2(ADD[64], a, b)
-const sub64 = (a: Expr, b: Expr): Expr => vec2(SUB[64], a, b)
-const mul64 = (a: Expr, b: Expr): Expr => vec2(MUL[64], a, b)
-
-/** Sum and its error, both kept (Knuth's TwoSum). */
-function exactSum(e: Emitter, a: Expr, b: Expr): [sum: Expr, error: Expr] {
-  const sum = e.let(add64(a, b))
-  const partOfB = e.let(sub64(sum, a))
-  const error = e.let(add64(sub64(a, sub64(sum, partOfB)), sub64(b, partOfB)))
-  return [sum, error]
-}
-
 /** a + b rounded to odd: an inexact sum with an even last bit moves one unit toward the exact one. */
 function sumRoundedToOdd(e: Emitter, a: Expr, b: Expr): Expr {
   const [sum, error] = exactSum(e, a, b)
@@ -44,20 +34,8 @@ function sumRoundedToOdd(e: Emitter, a: Expr, b: Expr): Expr {
 }
 const ones64 = (): Expr => lanesOf(64, () => 1)
 
-/** Halves of 26 bits (Veltkamp). */
-function split(e: Emitter, a: Expr): [high: Expr, low: Expr] {
-  const scaled = e.let(mul64(a, floats(64, 2 ** 27 + 1)))
-  const high = e.let(sub64(scaled, sub64(scaled, a)))
-  return [high, e.let(sub64(a, high))]
-}
-
 function fused64(e: Emitter, a: Expr, b: Expr, c: Expr): Expr {
-  const product = e.let(mul64(a, b))
-  const [ah, al] = split(e, a)
-  const [bh, bl] = split(e, b)
-  // Dekker: the error of the product, exactly
-  const cross = add64(add64(sub64(mul64(ah, bh), product), mul64(ah, bl)), mul64(al, bh))
-  const productError = e.let(add64(cross, mul64(al, bl)))
+  const [product, productError] = exactProduct(e, a, b)
   const [low, lowError] = exactSum(e, c, productError)
   const [high, highError] = exactSum(e, product, low)
   return add64(high, sumRoundedToOdd(e, lowError, highError))
@@ -72,29 +50,23 @@ function fused32(e: Emitter, a: Expr, b: Expr, c: Expr): Expr {
 }
 
 // ---- when that is right ----
-const FAR = 400
-/** Double precision: nothing near overflow or underflow. A zero result has to be the exact difference of two numbers. */
-const moderate: LaneTest = ({ bits }, r, a, b, c) => {
-  const least = pmin(bits, pmin(bits, abs(bits, a), abs(bits, b)), abs(bits, c))
-  const most = pmax(bits, pmax(bits, abs(bits, a), abs(bits, b)), abs(bits, c))
-  // the last test is for NaNs, which minima and maxima may miss
-  return vand(vand(ge(bits, least, floats(bits, 2 ** -FAR)), le(bits, most, floats(bits, 2 ** FAR))), finite(bits, r))
-}
-/** Zero operands too, unless the result is zero: its sign would be lost. */
-const moderateOrZero: LaneTest = ({ e, bits }, r, a, b, c) => {
-  const one = (x: Expr): Expr => {
-    const magnitude = e.let(abs(bits, x))
-    return vor(vand(ge(bits, magnitude, floats(bits, 2 ** -FAR)), le(bits, magnitude, floats(bits, 2 ** FAR))), isZero(bits, x))
-  }
-  return vand(vand(one(a), one(b)), vand(one(c), ne(bits, r, zero())))
-}
-/** Single precision. */
-const normal: LaneTest = (f, r, a, b, c) => {
+// In place: no operand is zero.
+const inPlace: LaneTest = (f, r, a, b, c) => {
   const { bits } = f
-  const least = pmin(bits, pmin(bits, abs(bits, a), abs(bits, b)), abs(bits, c))
-  return vand(ge(bits, least, smallest(bits)), safelyNormal(f, r))
+  const magnitudes = (pick: typeof pmin): Expr => pick(bits, pick(bits, abs(bits, a), abs(bits, b)), abs(bits, c))
+  if (bits === 32) return vand(ge(32, magnitudes(pmin), smallest(32)), safelyNormal(f, r))
+  const moderate = vand(ge(64, magnitudes(pmin), floats(64, 2 ** -FAR)), le(64, magnitudes(pmax), floats(64, 2 ** FAR)))
+  // minima and maxima may miss a NaN
+  return vand(moderate, eq(64, r, r))
 }
-/** A zero result of a zero product is right too: the double sum was exact. */
+
+/** Double precision: a zero result has to be the exact difference of two numbers, else its sign may be lost. */
+const allModerate: LaneTest = ({ e, bits }, r, a, b, c) => {
+  const hasSign = vor(ne(bits, r, zero()), vand(ne(bits, e.let(mul64(a, b)), zero()), ne(bits, c, zero())))
+  const operands = vand(vand(moderateOrZero(e, a), moderateOrZero(e, b)), moderateOrZero(e, c))
+  return vand(operands, hasSign)
+}
+/** Single precision. A zero result of a zero product is right too: the double sum was exact. */
 const normalOrZero: LaneTest = (f, r, a, b, c) => {
   const { bits } = f
   const zeroProduct = vor(isZero(bits, a), isZero(bits, b))
@@ -124,11 +96,8 @@ function native({ product, even, odd }: Signs): Native {
     const addend = even === odd ? (even === 1 ? c : e.let(neg(bits, c))) : e.let(vxor(c, signsWhere(bits, even, odd)))
     return bits === 64 ? fused64(e, first, b, addend) : fused32(e, first, b, addend)
   }
-  const test =
-    (for64: LaneTest, for32: LaneTest): LaneTest =>
-    (f, r, a, b, c) =>
-      (f.bits === 64 ? for64 : for32)(f, r, a, b, c)
-  return { result, tests: [test(moderate, normal), test(moderateOrZero, normalOrZero)], control: 'rounds' }
+  const test: LaneTest = (f, r, a, b, c) => (f.bits === 64 ? allModerate : normalOrZero)(f, r, a, b, c)
+  return { result, tests: [inPlace, test], control: 'rounds' }
 }
 /** Sign bits in even or odd lanes. */
 const signsWhere = (bits: NativeBits, even: 1 | -1, odd: 1 | -1): Expr =>
@@ -158,7 +127,7 @@ const SUFFIXES: [suffix: string, bits: FloatBits, scalar: boolean][] = [
   ['SH', 16, true],
 ]
 for (const [name, signs] of Object.entries(OPERATIONS)) {
-  const way = native(signs)
+  const way = share(signs.op, native(signs))
   for (const [digits, order] of Object.entries(ORDER)) {
     for (const [suffix, bits, scalar] of SUFFIXES) {
       if (scalar && signs.even !== signs.odd) continue

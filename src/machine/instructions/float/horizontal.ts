@@ -8,6 +8,7 @@ import { BOTH, compute, defineForms, type Native } from './forms.ts'
 import { ADD, type NativeBits } from './lanes.ts'
 import { readPacked, writePacked } from './operands.ts'
 import { runSlow, shapeOf, slowResult } from './operation.ts'
+import { share } from './routines.ts'
 
 /** ADDSUB, HADD, HSUB, DP. */
 
@@ -18,7 +19,7 @@ const addSubtract: Native = {
   tests: sumTests,
   control: 'rounds',
 }
-defineForms('ADDSUB', BOTH, { op: FLOAT_OP.ADDSUB, sources: 2, native: () => addSubtract }, 'PS PD')
+defineForms('ADDSUB', BOTH, { op: FLOAT_OP.ADDSUB, sources: 2, native: () => share(FLOAT_OP.ADDSUB, addSubtract) }, 'PS PD')
 
 /** Neighbours of each 128-bit half: those of the first source below, of the second above. */
 function horizontal(name: string, op: number, native: Native): void {

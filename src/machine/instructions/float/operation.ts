@@ -2,7 +2,7 @@ import { RoundingControl } from '../../decoder/iced-tables.ts'
 import { FLOAT_FAST, FLOAT_SCRATCH, MXCSR } from '../../memory-map.ts'
 import { callOutId } from '../../translate/call-outs.ts'
 import type { Emitter } from '../../translate/emitter.ts'
-import { and, type Expr, eq, eqz, i32, load } from '../../translate/expr.ts'
+import { add, and, type Expr, eq, eqz, i32, load } from '../../translate/expr.ts'
 import { topBits, vand } from '../../translate/lanes.ts'
 import type { VectorInstruction } from '../../translate/vector-operands.ts'
 import { I32, V, V128, W } from '../../wasm/opcodes.ts'
@@ -91,15 +91,20 @@ export function roundsNatively(x: VectorInstruction): (() => Expr) | null {
 export const mxcsrIsNearest = (e: Emitter): Expr => eqz(32, and(32, load(W.i32_load, I32, e.fpu, MXCSR), i32(MXCSR_RC)))
 
 // ---- tests ----
-/** i32: the first `lanes` lanes (of one chunk; of each of them with several) are ones in every mask. */
-export function allLanes(bits: NativeBits, lanes: number, masks: Expr[]): Expr {
+/**
+ * i32, not 0 when the first `lanes` lanes (of one chunk; of each of them with several) are ones in every mask, and `control`
+ * (an i32 of 0 or 1) holds.
+ */
+export function allLanes(bits: NativeBits, lanes: number, masks: Expr[], control?: Expr): Expr {
   const perChunk = 128 / bits
   const wanted = (1 << Math.min(lanes, perChunk)) - 1
   const found = topBits(
     bits,
     masks.reduce((all, mask) => vand(all, mask)),
   )
-  return eq(32, wanted === (1 << perChunk) - 1 ? found : and(32, found, i32(wanted)), i32(wanted))
+  if (wanted === 1) return and(32, found, control ?? i32(1))
+  const counted = lanes >= perChunk ? found : and(32, found, i32(wanted))
+  return control === undefined ? eq(32, counted, i32(wanted)) : eq(32, add(32, counted, control), i32(wanted + 1))
 }
 
 /** Number of 16-byte chunks that hold `lanes` elements. */

@@ -19,7 +19,7 @@ const unchanged: LaneTest = ({ bits }, r, a) => eq(bits, r, a)
 function rounding(immediate: number): Native {
   const wasm = immediate & BY_MXCSR ? NEAREST : MODES[immediate & 3]
   const result: Native['result'] = ({ bits }, a) => vec1(wasm[bits], a)
-  if (!(immediate & NO_PRECISION)) return { result, tests: [operandIsNumber], control: 'rounds', always: unchanged }
+  if (!(immediate & NO_PRECISION)) return { result, tests: [operandIsNumber], control: 'rounds', exact: unchanged }
   return {
     result,
     tests: [operandIsOrdinary],

@@ -18,8 +18,8 @@ export const SLOT_RESULT = 192
 export const SLOT_MASK = 256
 
 // ---- the assists' argument: low 16 bits what to do, then ----
-const SIZE_SHIFT = 16
-const LANES_SHIFT = 18
+export const SIZE_SHIFT = 16
+export const LANES_SHIFT = 18
 export const MASKED = 1 << 24
 const CONTROL_SHIFT = 25
 /**
