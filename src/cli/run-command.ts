@@ -1,6 +1,7 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { parseCpuSpec } from '../isa/cpu-grammar.ts'
 import { UserError } from '../isa/user-error.ts'
+import { EPIPE, errnoName } from '../linux/errno.ts'
 import { ProgramError } from '../linux/exec/program-error.ts'
 import { decodeSnapshot, encodeSnapshot } from '../tools/snapshot/snapshot.ts'
 import { SnapshotError } from '../tools/snapshot/snapshot-error.ts'
@@ -8,9 +9,9 @@ import { MsrError, ProcessDied, SyscallError } from '../vmm/errors.ts'
 import { Host } from '../vmm/modelled/host.ts'
 import { GuestFileError, readGuestFile } from '../vmm/small-vmm/guest-file.ts'
 import { RestoreError, SmallVmm, type SmallVmmWatcher } from '../vmm/small-vmm/small-vmm.ts'
-import { driveGuest } from './drive-guest.ts'
+import { type DriveEnd, driveGuest } from './drive-guest.ts'
 import { decoderModule, engineOptions } from './program-host.ts'
-import { EXIT_FAILURE, EXIT_NOT_RUNNABLE, oneLine, report } from './report.ts'
+import { EXIT_BROKEN_PIPE, EXIT_FAILURE, EXIT_NOT_RUNNABLE, oneLine, report } from './report.ts'
 import { RunConsole } from './run-console.ts'
 import type { RunOptions } from './run-options.ts'
 import { RunTrace } from './run-trace.ts'
@@ -21,6 +22,9 @@ import { describeVcpu } from './vcpu-state.ts'
 const HOST_OVERHEAD = 64 << 20
 /** Larger files than any guest's memory, and any saved guest. */
 const MAX_FILE = 5 * 2 ** 30
+
+/** How long the reader of our output has after Ctrl-C. */
+const LAST_WORDS_MS = 200
 
 /** Runs a guest; resolves to the exit status of the command: the guest's own, or 2, 125, 126, 127. */
 export async function runCommand(guest: string | undefined, options: RunOptions): Promise<number> {
@@ -65,11 +69,10 @@ class Run {
     }
   }
 
-  private ended(end: { kind: string; status?: number; because?: string }, vmm: SmallVmm): number {
-    this.console.flush()
+  private ended(end: Exclude<DriveEnd, { kind: 'checkpoint' }>, vmm: SmallVmm): number {
     switch (end.kind) {
       case 'exited':
-        return end.status!
+        return end.status
       case 'limit':
         if (this.options.save !== undefined && this.options.migrateTo === undefined) {
           this.saveTo(this.options.save, vmm)
@@ -77,9 +80,15 @@ class Run {
         }
         return stoppedAt(vmm, `stopped after ${this.options.maxInstructions} instructions (--max-instructions)`)
       case 'interrupted':
+        // Whoever reads our output may have stopped reading.
+        setTimeout(() => process.exit(EXIT_FAILURE), LAST_WORDS_MS).unref()
         return stoppedAt(vmm, `interrupted after ${vmm.retired} instructions`)
-      default:
-        return stoppedAt(vmm, end.because!)
+      case 'output-failed':
+        if (end.errno === EPIPE) return EXIT_BROKEN_PIPE
+        say(`standard output: ${errnoName(end.errno)}`)
+        return EXIT_FAILURE
+      case 'stopped':
+        return stoppedAt(vmm, end.because)
     }
   }
 
@@ -139,6 +148,7 @@ class Run {
       decoder: decoderModule(),
       engine: engineOptions(engine ?? ''),
     })
+    host.kernel.log.onEmergency = (line) => process.stderr.write(`${line}\n`)
     this.trace.watch(host)
     this.hosts.push(host)
     return host
@@ -152,10 +162,13 @@ class Run {
   }
 
   private finish(status: number): number {
-    if (!this.options.stats) return status
     for (const host of this.hosts) {
-      process.stderr.write(`${host.description}\n`)
-      printStats(statistics(host))
+      const stats = statistics(host)
+      if (this.options.stats) {
+        process.stderr.write(`${host.description}\n`)
+        printStats(stats)
+      }
+      for (const line of stats.unmodelled) process.stderr.write(`worldswitch: not modelled: ${line}\n`)
     }
     return status
   }
@@ -167,8 +180,9 @@ const say = (text: string): void => {
 
 /** The run ends here, and not by the guest's wish: why, and where it stands. */
 function stoppedAt(vmm: SmallVmm, because: string): number {
+  const state = describeVcpu(vmm.vcpu)
   say(because)
-  process.stderr.write(describeVcpu(vmm.vcpu))
+  process.stderr.write(state)
   return EXIT_FAILURE
 }
 

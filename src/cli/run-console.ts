@@ -1,5 +1,8 @@
+import { Output } from './output.ts'
+
 /** What the guest prints, gathered so that a character is not a system call of ours. */
 export class RunConsole {
+  readonly output = new Output(1)
   private bytes: number[] = []
 
   push(byte: number): void {
@@ -7,7 +10,7 @@ export class RunConsole {
   }
   flush(): void {
     if (this.bytes.length === 0) return
-    process.stdout.write(Uint8Array.from(this.bytes))
+    this.output.write(Uint8Array.from(this.bytes))
     this.bytes = []
   }
 }

@@ -1,6 +1,7 @@
 import type { Host, HostEvent } from '../vmm/modelled/host.ts'
 import type { RunConsole } from './run-console.ts'
 import type { RunOptions } from './run-options.ts'
+import { modelsWith } from './unmodelled.ts'
 
 type Values = Readonly<Record<string, number | string>>
 
@@ -44,6 +45,16 @@ export class RunTrace {
       ...(trace ? { event: (event) => isShown(event) && this.print(host, event.name, event.at, event.tid, event.values) } : {}),
       ...(explain ? { refusal: ({ call, rule, because }) => this.say(`refused: ${call}: ${because} (${rule})`) } : {}),
     })
+    if (!trace) return
+    host.machine.unsupported.onFirst = ({ mnemonic, bytes, rip, reason, features }) =>
+      this.print(host, 'unsupported_instruction', host.kernel.clock.now, null, {
+        mnemonic,
+        bytes,
+        address: `0x${rip.toString(16)}`,
+        reason,
+        feature: features.join(' '),
+        models: modelsWith(features).join(' '),
+      })
   }
 
   /** An event of the VMM itself. */
@@ -73,6 +84,7 @@ function describe(values: Values): string {
 
 /** Masks, addresses and ports read best in hex; numbers of things do not. */
 const COUNTED = new Set([
+  'entries',
   'component',
   'vcpu',
   'size',

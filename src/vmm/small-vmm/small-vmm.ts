@@ -1,4 +1,5 @@
 import { XFEATURE_MASK_XTILE_DATA, XFEATURE_XTILE_DATA } from '../../isa/xfeatures.ts'
+import { cpuidXcr0 } from '../cpuid-list.ts'
 import type { IoExit, MmioExit, VcpuExit } from '../exits.ts'
 import type { Kvm } from '../kvm.ts'
 import type { Process } from '../process.ts'
@@ -97,7 +98,9 @@ export class SmallVmm {
   /** A guest at its entry point. */
   static boot(process: Process, guest: GuestFile, memoryBytes: number, watcher: SmallVmmWatcher): SmallVmm {
     const vmm = new SmallVmm(process, [{ slot: 0, guestPhysAddr: 0, size: memoryBytes }], watcher, () => {})
-    vmm.vcpu.setCpuid2(guestCpuid(vmm.kvm.getSupportedCpuid(), hostBrand(process), 0))
+    const cpuid = guestCpuid(vmm.kvm.getSupportedCpuid(), hostBrand(process), 0)
+    vmm.vcpu.setCpuid2(cpuid)
+    watcher.event?.('vmm_cpuid', { entries: cpuid.length, xcr0: hex(cpuidXcr0(cpuid)), xsave_bytes: vmm.vcpu.xsaveSize })
     loadGuestMemory(vmm.slots[0].memory, guest)
     setEntryState(vmm.vcpu, guest.entry)
     watcher.event?.('vmm_boot', { entry: guest.entry, memory: memoryBytes })
