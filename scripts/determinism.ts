@@ -22,6 +22,7 @@ const WAYS: Record<string, string[]> = {
   ...Object.fromEntries(ENGINE_SWITCHES.map((name) => [`no-${name}`, ['--engine', `no-${name}`]])),
   'regionLimit=1': ['--engine', 'regionLimit=1'],
   'regionLimit=7': ['--engine', 'regionLimit=7'],
+  'regionSlots=50': ['--engine', 'regionSlots=50'],
 }
 
 const { values, positionals } = parseArgs({

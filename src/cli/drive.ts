@@ -19,6 +19,8 @@ export type RunEnd =
 
 /** A slice lasts about this long, so that Ctrl-C, input and output are looked at often enough. */
 const SLICE_MS = 8
+/** Instructions of the first slice, and of a slice at least. */
+const LEAST = 5000
 
 /** Runs the host in slices until its first program ends, and looks after signals, input and output in between. */
 export async function drive(host: ProgramHost, options: DriveOptions): Promise<RunEnd> {
@@ -35,12 +37,18 @@ export async function drive(host: ProgramHost, options: DriveOptions): Promise<R
   }
   process.on('SIGINT', interrupt)
   const stopped = (because: string, code: number): RunEnd => ({ kind: 'stopped', because, code, state: describeState(host) })
+  // The kernel looks at the clock every few ten thousand instructions; code that has to be compiled first is slower than that allows for.
+  let size = LEAST
   try {
     for (;;) {
       const left = maxInstructions - machine.retired
       if (left <= 0) return stopped(`stopped after ${machine.retired} instructions (--max-instructions)`, EXIT_FAILURE)
-      const until = performance.now() + SLICE_MS
-      const end = kernel.runSlice(left, () => performance.now() > until || outputs.some((output) => output.backlogged))
+      const started = performance.now()
+      const before = machine.retired
+      const enough = () => performance.now() > started + SLICE_MS || outputs.some((output) => output.backlogged)
+      const end = kernel.runSlice(Math.min(left, size), enough)
+      const perMs = (machine.retired - before) / Math.max(0.01, performance.now() - started)
+      size = Math.max(LEAST, Math.min(size * 8, Math.round(perMs * SLICE_MS * 2)))
       if (end.state === 'exited') return { kind: 'exited', status: end.status }
       if (interrupted) return stopped('interrupted', EXIT_INTERRUPTED)
       if (end.state === 'stuck') return stopped('every task sleeps and nothing will wake one', EXIT_FAILURE)

@@ -70,9 +70,9 @@ export function decoderModule(): WebAssembly.Module {
 export function engineOptions(text: string): EngineOptions {
   const options: Record<string, boolean | number> = {}
   for (const word of text.split(',').filter((w) => w !== '')) {
-    const limit = /^regionLimit=([1-9]\d*)$/.exec(word)
+    const limit = /^(regionLimit|regionSlots)=([1-9]\d*)$/.exec(word)
     const name = ENGINE_SWITCHES.find((s) => word === `no-${s}`)
-    if (limit !== null) options['regionLimit'] = Number(limit[1])
+    if (limit !== null) options[limit[1]] = Number(limit[2])
     else if (name !== undefined) options[name] = false
     else {
       throw new UserError({
@@ -80,7 +80,7 @@ export function engineOptions(text: string): EngineOptions {
         what: `unknown engine switch '${word}'`,
         where: '--engine',
         because: 'there is no such optimization',
-        fix: `known: ${ENGINE_SWITCHES.map((s) => `no-${s}`).join(', ')}, regionLimit=N`,
+        fix: `known: ${ENGINE_SWITCHES.map((s) => `no-${s}`).join(', ')}, regionLimit=N, regionSlots=N`,
       })
     }
   }

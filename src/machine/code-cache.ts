@@ -48,6 +48,8 @@ export interface RegionImports {
 export interface EngineOptions {
   /** Most instructions in a region. 1 makes every instruction a region. */
   regionLimit?: number
+  /** Most regions that exist at a time (at most, and by default, REGION_SLOTS); when there is no room for another, all go. */
+  regionSlots?: number
   /** Keep compiled regions for entry through the jump cache; false looks every entry up in TypeScript. */
   jumpCache?: boolean
   /** Keep translations in the software TLBs; false walks at each access. */
@@ -141,7 +143,7 @@ export class CodeCache {
     const pages = mem.physicalBytes >>> 12
     this.codePage = new Uint8Array(pages)
     this.codePieces = new Uint32Array(pages * 2)
-    for (let i = REGION_SLOTS - 1; i >= 0; i--) this.freeSlots.push(i)
+    for (let i = Math.min(REGION_SLOTS, options.regionSlots ?? REGION_SLOTS) - 1; i >= 0; i--) this.freeSlots.push(i)
     this.clearJumpCache()
   }
 
@@ -301,13 +303,18 @@ export class CodeCache {
 
   /** Drops what was compiled from the page. */
   dropPage(hpaPage: number): void {
+    if (this.dropRegions(hpaPage)) this.clearJumpCache()
+  }
+
+  /** The caller clears the jump cache if there were any. */
+  private dropRegions(hpaPage: number): boolean {
     const list = this.byPage.get(hpaPage)
     this.codePage[hpaPage] = 0
     this.codePieces[hpaPage * 2] = this.codePieces[hpaPage * 2 + 1] = 0
-    if (list === undefined) return
+    if (list === undefined) return false
     this.byPage.delete(hpaPage)
     for (const region of list) this.drop(region, hpaPage)
-    this.clearJumpCache()
+    return true
   }
 
   private drop(region: Region, except: number): void {
@@ -337,7 +344,8 @@ export class CodeCache {
   }
 
   private dropAll(): void {
-    for (const page of [...this.byPage.keys()]) this.dropPage(page)
+    for (const page of [...this.byPage.keys()]) this.dropRegions(page)
+    this.clearJumpCache()
   }
 
   get usesSoftwareTlb(): boolean {

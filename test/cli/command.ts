@@ -24,6 +24,8 @@ export interface RunOptions {
   readonly input?: string | Uint8Array | typeof NEVER
   readonly cwd?: string
   readonly env?: Record<string, string>
+  /** Options of node's own. */
+  readonly node?: readonly string[]
   /** Sees the process while it runs. */
   readonly watch?: (child: ChildProcess) => void
 }
@@ -35,7 +37,7 @@ const LIMIT_MS = 20_000
 
 /** Starts `worldswitch` with these arguments, as a person would. */
 export function worldswitch(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
-  return start(process.execPath, [COMMAND, ...args], options)
+  return start(process.execPath, [...(options.node ?? []), COMMAND, ...args], options)
 }
 
 /** Runs a line of bash, in which `$WORLDSWITCH` is the command. A pipe's status is that of the first part that failed. */

@@ -51,15 +51,15 @@ function run(name: string, args: readonly string[], { engine = {}, slice = 1_000
 
 /** Program, and rounds so few that a run takes a moment, and so many that code becomes hot. */
 const PROGRAMS: readonly (readonly [string, ...string[]])[] = [
-  ['integer', '300'],
-  ['strings', '12'],
+  ['integer', '120'],
+  ['strings', '8'],
   ['vectors', '8'],
   ['x87', '40'],
-  ['signals', '4'],
-  ['threads', '60'],
-  ['processes', '12'],
+  ['signals', '2'],
+  ['threads', '40'],
+  ['processes', '8'],
   ['tiles', '6'],
-  ['guest', '20'],
+  ['guest', '12'],
 ]
 
 const WAYS: [string, How][] = [
@@ -67,6 +67,7 @@ const WAYS: [string, How][] = [
   ...ENGINE_SWITCHES.map((name): [string, How] => [`without ${name}`, { engine: { [name]: false } }]),
   ['in regions of one instruction', { engine: { regionLimit: 1 } }],
   ['in regions of five instructions', { engine: { regionLimit: 5 } }],
+  ['with room for three regions', { engine: { regionSlots: 3 } }],
   ['in slices of 997 instructions', { slice: 997 }],
   ['with every switch off', { engine: { regionLimit: 1, ...Object.fromEntries(ENGINE_SWITCHES.map((name) => [name, false])) } }],
 ]
