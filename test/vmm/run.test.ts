@@ -17,6 +17,25 @@ function mmio(exit: VcpuExit): MmioExit {
   return exit
 }
 
+/** With in-kernel interrupt controller: sti; hlt; out %al, $0x80. Interrupt 0x20 has a handler. */
+function sleeping() {
+  const process = testHost().newProcess()
+  const vm = process.openKvm().createVm()
+  vm.createIrqchip()
+  const memory = process.allocate(0x10000)
+  // sti; hlt; out %al, $0x80; at 0x40 the handler of vector 0x20: iret
+  memory.write(0, Uint8Array.of(0xfb, HLT, 0xe6, 0x80))
+  memory.write(0x40, Uint8Array.of(0xcf))
+  memory.write(0x20 * 4, Uint8Array.of(0x40, 0, 0, 0))
+  vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memory })
+  const vcpu = vm.createVcpu()
+  vcpu.setCpuid2(vm.kvm.getSupportedCpuid())
+  const sregs = vcpu.getSregs()
+  vcpu.setSregs({ ...sregs, cs: { ...sregs.cs, base: 0n, selector: 0 } })
+  vcpu.setRegs({ ...vcpu.getRegs(), rip: 0n, rsp: 0x8000n })
+  return { vm, vcpu }
+}
+
 describe('exits', () => {
   it('OUT: port, size and value; RIP moves when the guest goes on [KAPI-32]', () => {
     // mov $0x12345678, %eax; mov $0x501, %dx; out %eax, %dx; hlt
@@ -113,24 +132,6 @@ describe('run with a limit', () => {
 })
 
 describe('a vCPU that sleeps in KVM_RUN', () => {
-  const sleeping = () => {
-    const process = testHost().newProcess()
-    const vm = process.openKvm().createVm()
-    vm.createIrqchip()
-    const memory = process.allocate(0x10000)
-    // sti; hlt; out %al, $0x80; at 0x40 the handler of vector 0x20: iret
-    memory.write(0, Uint8Array.of(0xfb, HLT, 0xe6, 0x80))
-    memory.write(0x40, Uint8Array.of(0xcf))
-    memory.write(0x20 * 4, Uint8Array.of(0x40, 0, 0, 0))
-    vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memory })
-    const vcpu = vm.createVcpu()
-    vcpu.setCpuid2(vm.kvm.getSupportedCpuid())
-    const sregs = vcpu.getSregs()
-    vcpu.setSregs({ ...sregs, cs: { ...sregs.cs, base: 0n, selector: 0 } })
-    vcpu.setRegs({ ...vcpu.getRegs(), rip: 0n, rsp: 0x8000n })
-    return { vm, vcpu }
-  }
-
   it('comes back when nothing can ever wake it', () => {
     const { vcpu } = sleeping()
     expect(vcpu.run()).toEqual({ reason: 'interrupted', because: 'idle' })
@@ -148,6 +149,24 @@ describe('a vCPU that sleeps in KVM_RUN', () => {
     vcpu.setLapic(regs)
     vm.signalMsi({ address_lo: 0xfee00000, data: 0x20 })
     expect(io(vcpu.run())).toMatchObject({ direction: 'out', port: 0x80 })
+  })
+})
+
+describe('a vCPU that sleeps until its timer is due', () => {
+  it('lets virtual time pass, not instructions [KAPI-29, KAPI-65]', () => {
+    const { vcpu, vm } = sleeping()
+    const lapic = vcpu.getLapic()
+    const set = (register: number, value: number) => new DataView(lapic.buffer).setUint32(register, value, true)
+    set(0xf0, 0x1ff) // SPIV: enabled
+    set(0x320, 0x20) // LVTT: one-shot, vector 0x20
+    set(0x3e0, 0xb) // TDCR: divide by 1
+    set(0x380, 5_000_000) // TMICT: 5 ms at 1 GHz
+    set(0x390, 5_000_000) // TMCCT
+    const before = vm.getClock().clock
+    vcpu.setLapic(lapic)
+    expect(io(vcpu.run())).toMatchObject({ direction: 'out', port: 0x80 })
+    expect(Number(vm.getClock().clock - before)).toBeGreaterThanOrEqual(5_000_000)
+    expect(vcpu.vm.kvm.process.backend.retired).toBeLessThan(10)
   })
 })
 
