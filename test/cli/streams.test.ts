@@ -23,6 +23,11 @@ describe('standard input and output', () => {
     expect(ran).toMatchObject({ status: 0, stderr: '' })
     expect(ran.stdout === input).toBe(true)
   })
+  test.concurrent('a call that claims two gigabytes writes what there is, and takes no memory for the rest', async () => {
+    const ran = await exec([], 'stream', ['claim'], { node: ['--max-old-space-size=64'] })
+    expect(ran).toMatchObject({ status: 0, stderr: '' })
+    expect(ran.stdout).toHaveLength(4096)
+  })
   test.concurrent('bytes are bytes', async () => {
     const scratch = new Scratch()
     const input = Uint8Array.from({ length: 256 }, (_, i) => i)

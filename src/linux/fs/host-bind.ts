@@ -41,6 +41,9 @@ export interface HostFiles {
   rename?(from: string, to: string): number
 }
 
+/** Bytes that are read or written outside at a time. */
+const CHUNK = 1 << 20
+
 const join = (path: string, name: string): string => (path === '' ? name : `${path}/${name}`)
 
 /** The node for a place outside, or null when there is nothing. */
@@ -163,19 +166,34 @@ class HostFile extends OpenFile implements PageSource {
     return this.handle.size()
   }
   override read(task: Task, user: number, length: number, position: number): number {
-    const bytes = new Uint8Array(Math.min(length, Math.max(0, this.handle.size() - position)))
-    const count = this.handle.read(bytes, 0, bytes.length, position)
-    if (count <= 0) return count
-    return task.mm.copyToUser(user, bytes, 0, count) ? count : -EFAULT
+    const wanted = Math.min(length, Math.max(0, this.handle.size() - position))
+    const bytes = new Uint8Array(Math.min(wanted, CHUNK))
+    let done = 0
+    while (done < wanted) {
+      const got = this.handle.read(bytes, 0, Math.min(wanted - done, CHUNK), position + done)
+      if (got <= 0) return done > 0 ? done : got
+      if (!task.mm.copyToUser(user + done, bytes, 0, got)) return done > 0 ? done : -EFAULT
+      done += got
+    }
+    return done
   }
   override readKernel(into: Uint8Array, at: number, length: number, position: number): number {
     const count = Math.min(length, Math.max(0, this.handle.size() - position))
     return count === 0 ? 0 : this.handle.read(into, at, count, position)
   }
   override write(task: Task, user: number, length: number, position: number): number {
-    const bytes = new Uint8Array(Math.min(length, 0x7ffff000))
-    if (!task.mm.copyFromUser(bytes, 0, user, bytes.length)) return -EFAULT
-    return this.handle.write(bytes, 0, bytes.length, (this.flags & O_APPEND) !== 0 ? this.handle.size() : position)
+    const start = (this.flags & O_APPEND) !== 0 ? this.handle.size() : position
+    const bytes = new Uint8Array(Math.min(length, CHUNK))
+    let done = 0
+    while (done < length) {
+      const chunk = Math.min(length - done, CHUNK)
+      const copied = task.mm.copyFromUserPartly(bytes, 0, user + done, chunk)
+      const wrote = copied === 0 ? -EFAULT : this.handle.write(bytes, 0, copied, start + done)
+      if (wrote < 0) return done > 0 ? done : wrote
+      done += wrote
+      if (wrote < chunk) break
+    }
+    return done
   }
   override truncate(_task: Task, length: number): number {
     return (this.flags & O_ACCMODE) === O_RDONLY ? -EINVAL : this.handle.truncate(length)

@@ -9,6 +9,8 @@ import { WaitQueue, WOKEN, waitUntil } from '../wait-queue.ts'
 const TCGETS = 0x5401
 const TIOCGWINSZ = 0x5413
 const FIONREAD = 0x541b
+/** Bytes that are written outside at a time. */
+const CHUNK = 1 << 16
 
 /** Where a program's output goes: the person or the host outside. */
 export interface OutputSink {
@@ -101,14 +103,22 @@ export class HostStream extends OpenFile {
     return task.mm.copyToUser(user, bytes, 0, bytes.length) ? bytes.length : -EFAULT
   }
   override write(task: Task, user: number, length: number): number {
-    if (this.output === null) return -EBADF
-    const bytes = new Uint8Array(Math.min(length, 0x7ffff000))
-    const copied = task.mm.copyFromUserPartly(bytes, 0, user, bytes.length)
-    if (copied === 0 && length > 0) return -EFAULT
-    this.output.write(bytes.subarray(0, copied))
-    const failure = this.output.failure ?? 0
-    if (failure === EPIPE) sendSignal(task, { signal: SIGPIPE, code: SI_KERNEL })
-    return failure === 0 ? copied : -failure
+    const { output } = this
+    if (output === null) return -EBADF
+    // What a call claims to write need not be there: no more memory is taken than there are bytes.
+    const bytes = new Uint8Array(Math.min(length, CHUNK))
+    let done = 0
+    while (done < length) {
+      const chunk = Math.min(length - done, CHUNK)
+      const copied = task.mm.copyFromUserPartly(bytes, 0, user + done, chunk)
+      if (copied > 0) output.write(bytes.subarray(0, copied))
+      const failure = output.failure ?? 0
+      if (failure === EPIPE) sendSignal(task, { signal: SIGPIPE, code: SI_KERNEL })
+      if (failure !== 0) return done > 0 ? done : -failure
+      done += copied
+      if (copied < chunk) return done > 0 ? done : -EFAULT
+    }
+    return done
   }
   override ioctl(task: Task, request: number, argument: number): number {
     if (request === FIONREAD && this.input !== null) return task.mm.putUser32(argument, this.input.available) ? 0 : -EFAULT
