@@ -44,12 +44,13 @@ export const slowArgument = (what: number, { bits, lanes, masked, control }: Slo
   what | ((bits >> 5) << SIZE_SHIFT) | (lanes << LANES_SHIFT) | (masked ? MASKED : 0) | (control << CONTROL_SHIFT)
 
 const bitsOf = (argument: number): number => 16 << ((argument >> SIZE_SHIFT) & 3)
-const lanesOf = (argument: number): number => (argument >> LANES_SHIFT) & 63
-const controlOf = (argument: number): number => (argument >> CONTROL_SHIFT) & 15
-const maskOf = (p: Processor, argument: number): number => (argument & MASKED ? p.registerFile32(FLOAT_SCRATCH + SLOT_MASK) : -1)
+export const lanesOf = (argument: number): number => (argument >> LANES_SHIFT) & 63
+export const controlOf = (argument: number): number => (argument >> CONTROL_SHIFT) & 15
+export const maskOf = (p: Processor, argument: number): number =>
+  argument & MASKED ? p.registerFile32(FLOAT_SCRATCH + SLOT_MASK) : -1
 
 /** MXCSR for an operation: {sae} and embedded rounding mask all exceptions. */
-function controlWord(p: Processor, control: number): number {
+export function controlWord(p: Processor, control: number): number {
   const mxcsr = p.registerFile32(MXCSR)
   if (control === CONTROL_MXCSR) return mxcsr
   if (control === CONTROL_SAE) return mxcsr | MXCSR_MASKS

@@ -2,9 +2,14 @@ import { describe, expect, it } from 'vitest'
 import { EngineRunner } from '../../differential/engine-runner.ts'
 import { check, readFixture } from '../../differential/fixture.ts'
 
-describe.each(['float', 'x87'])('%s', (name) => {
+describe.each([
+  ['float', {}],
+  ['float-sequences', { tiers: false }],
+  ['float-sequences', { tiers: false, vectorLocals: false }],
+  ['x87', {}],
+])('%s with %o', (name, options) => {
   const fixture = readFixture(name)
-  const engine = new EngineRunner()
+  const engine = new EngineRunner(options)
   const byMnemonic = new Map<string, typeof fixture.groups>()
   for (const group of fixture.groups) byMnemonic.set(group.mnemonic, [...(byMnemonic.get(group.mnemonic) ?? []), group])
 
