@@ -39,7 +39,7 @@ export interface Amount {
 
 export function floatCases(
   firstSeed = 1,
-  { instances, states }: Amount = { instances: 1, states: 2 },
+  { instances, states }: Amount = { instances: 1, states: 3 },
   only: RegExp = FLOAT,
 ): Planned[] {
   const planned: Planned[] = []
@@ -47,7 +47,10 @@ export function floatCases(
   for (const code of formsOf(mnemonics(only), 64)) {
     // not the string instruction, nor Knights Corner's
     if (formText(code) === 'CMPSD' || iced.CodeExt.opCode(code).encoding === iced.EncodingKind.MVEX) continue
-    for (const options of variants(code)) {
+    const all = variants(code)
+    // what is committed is a sample; other seeds try everything
+    const chosen = firstSeed === 1 ? all.filter((_, i) => (i + code) % 2 === 0) : all
+    for (const options of chosen) {
       for (let i = 0; i < instances; i++) {
         const group = plan(code, seed, options, states)
         seed += states + 1
