@@ -1,4 +1,5 @@
 import type { InstructionDecoder } from './decoder/decoder.ts'
+import { floatRoutines } from './instructions/float/routines.ts'
 import type { MachineMemory } from './machine-memory.ts'
 import {
   CONTEXT_TAG,
@@ -9,7 +10,6 @@ import {
   REGION_COUNTER_BASE,
   REGION_SLOTS,
 } from './memory-map.ts'
-import { floatRoutines } from './instructions/float/routines.ts'
 import { MODE_BITS } from './mode.ts'
 import type { SoftwareTlbPool } from './software-tlb.ts'
 import { bitnessOf, type CompiledRegion, RegionCompiler } from './translate/region.ts'
