@@ -49,10 +49,15 @@ function compareValue(at: number, where: string, recorded: unknown, modelled: un
   }
 }
 
-/** A value as named members where it has any: objects, and lists of CPUID entries `[function, index, flags, eax, ...]`. */
+/**
+ * A value as named members where it has any: objects, lists of MSRs, and lists of CPUID entries
+ * `[function, index, flags, eax, ...]`.
+ */
 function byName(where: string, value: unknown): Members | null {
   if (isObject(value)) return value
-  if (!Array.isArray(value) || !where.endsWith('.entries')) return null
+  if (!Array.isArray(value)) return null
+  if (where.endsWith('.msrs')) return Object.fromEntries(value.map((index) => [index, true]))
+  if (!where.endsWith('.entries')) return null
   const seen = new Map<string, number>()
   const members: Members = {}
   for (const [fn, index, flags, eax, ebx, ecx, edx] of value) {

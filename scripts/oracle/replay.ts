@@ -1,3 +1,4 @@
+import { CannotPrepare } from '../conformance/command.ts'
 import { compareScenario, type Difference } from './compare.ts'
 import { driverProgram } from './driver.ts'
 import { explain } from './explain.ts'
@@ -47,6 +48,9 @@ export async function replay(recording: Recording, only: string, workers: number
   return { recording, verdicts, said: ran.flatMap(({ stderr }) => stderr.split('\n').filter((line) => line !== '')) }
 }
 
+/** A host that stops in more scenarios than this has one cause. */
+const MOST_SINGLE_RUNS = 20
+
 async function runAll(recording: Recording, names: string[], only: string, workers: number) {
   const program = driverProgram(recording.driver)
   // An oops ends up in the log of its host: each of those scenarios gets a host of its own.
@@ -60,8 +64,11 @@ async function runAll(recording: Recording, names: string[], only: string, worke
     for (const [name, scenario] of parse(run)) scenarios.set(name, scenario)
   }
   await Promise.all((only === '' ? batches : [[only]]).map(runInto))
+  const trouble = ran.find((run) => run.trouble !== null)?.trouble
+  if (scenarios.size === 0)
+    throw new CannotPrepare(`${recording.name}: no scenario ran: ${trouble ?? 'the driver printed nothing'}`)
   // Where a host stopped half way, the rest is run one by one, so that only what stops it is missing.
-  for (const name of names) if (!scenarios.has(name)) await runInto([name])
+  for (const name of names.filter((name) => !scenarios.has(name)).slice(0, MOST_SINGLE_RUNS)) await runInto([name])
   return { ran, scenarios }
 }
 

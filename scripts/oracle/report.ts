@@ -44,13 +44,17 @@ function differing({ verdicts }: Replayed): string[] {
     .map(([cause, names]) => `${names.length} x ${cause}: ${names.slice(0, 4).join(' ')}${names.length > 4 ? ' ...' : ''}`)
 }
 
+/** Each reason of the table with the number of scenarios it holds for; some need more than one. */
 function reasons(replayed: readonly Replayed[]): string[] {
-  const counts = new Map<Explanation, number>()
-  for (const { verdicts } of replayed)
+  const counts = new Map<string, number>()
+  for (const { recording, verdicts } of replayed)
     for (const { differences } of verdicts)
-      for (const explanation of new Set(differences.map((d) => d.explanation)))
-        if (explanation !== null) counts.set(explanation, (counts.get(explanation) ?? 0) + 1)
-  return [...counts].map(([{ recording, because }, n]) => `explained, ${recording}, ${n} scenarios: ${because}`)
+      for (const because of new Set(differences.map(({ explanation }) => explanation?.because)))
+        if (because !== undefined) {
+          const reason = `${recording.name}: ${because}`
+          counts.set(reason, (counts.get(reason) ?? 0) + 1)
+        }
+  return [...counts].map(([reason, n]) => `explained ${n} x ${reason}`)
 }
 
 /** `--show`: every value that differs, `-` as recorded and `+` as modelled. */

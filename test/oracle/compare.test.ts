@@ -32,6 +32,12 @@ describe('comparing a scenario with its recording', () => {
     expect(wheres(recorded, list(entry('0x7', '0x0'), entry('0x1', '0x20')))).toEqual(['L.entries.order'])
   })
 
+  test('a list of MSRs differs by MSR', () => {
+    const list = (...msrs: string[]) => [{ call: 'L', ret: 0, msrs }]
+    expect(wheres(list('0x10', '0x9e'), list('0x10', '0x11'))).toEqual(['L.msrs.0x9e', 'L.msrs.0x11'])
+    expect(wheres(list('0x10', '0x11'), list('0x10', '0x11'))).toEqual([])
+  })
+
   test('a call that is missing, one too many and another end are differences', () => {
     expect(wheres([{ call: 'a', ret: 0 }], [])).toEqual(['a'])
     expect(wheres([], [{ call: 'a', ret: 0 }])).toEqual(['a'])
