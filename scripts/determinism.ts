@@ -4,7 +4,7 @@ import { basename, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ENGINE_SWITCHES } from '../src/machine/code-cache.ts'
 import { EXPECTED_TO_PASS } from './conformance/programs.ts'
-import { differences, outcomeOf } from './determinism/outcome.ts'
+import { differences, outcomeOf, type Way } from './determinism/outcome.ts'
 
 const USAGE = `npm run determinism                         the conformance programs (npm run conformance builds them), else those of test/fixtures
 npm run determinism -- ./program …          these programs
@@ -17,12 +17,15 @@ Output, exit status, instruction counts and final state are compared with those 
 `
 
 /** By the name `--only` takes: what is different from a plain run. */
-const WAYS: Record<string, string[]> = {
-  again: [],
-  ...Object.fromEntries(ENGINE_SWITCHES.map((name) => [`no-${name}`, ['--engine', `no-${name}`]])),
-  'regionLimit=1': ['--engine', 'regionLimit=1'],
-  'regionLimit=7': ['--engine', 'regionLimit=7'],
-  'regionSlots=50': ['--engine', 'regionSlots=50'],
+const WAYS: Record<string, Way> = {
+  again: {},
+  ...Object.fromEntries(ENGINE_SWITCHES.map((name) => [`no-${name}`, { exec: ['--engine', `no-${name}`] }])),
+  'regionLimit=1': { exec: ['--engine', 'regionLimit=1'] },
+  'regionLimit=7': { exec: ['--engine', 'regionLimit=7'] },
+  'regionSlots=50': { exec: ['--engine', 'regionSlots=50'] },
+  // V8's own compilers for WebAssembly: only the quick one, only the optimizing one.
+  'v8-liftoff': { node: ['--liftoff-only'] },
+  'v8-turbofan': { node: ['--no-liftoff'] },
 }
 
 const { values, positionals } = parseArgs({
@@ -53,7 +56,7 @@ function programs(): string[] {
 /** All ways of one program; how many came to another end. */
 async function compare(program: string, ways: readonly string[]): Promise<number> {
   const host = ['--cpu', values.cpu, '--kernel', values.kernel]
-  const plain = await outcomeOf(program, host, Number(values.timeout))
+  const plain = await outcomeOf(program, host, {}, Number(values.timeout))
   if (!values.json)
     print(
       `${basename(program)}: exit status ${plain.status}, ${plain.host} + ${plain.guest} instructions, state ${plain.stateDigest}`,
@@ -61,7 +64,7 @@ async function compare(program: string, ways: readonly string[]): Promise<number
   let different = 0
   for (const way of ways) {
     const started = performance.now()
-    const found = differences(plain, await outcomeOf(program, [...host, ...WAYS[way]], Number(values.timeout)))
+    const found = differences(plain, await outcomeOf(program, host, WAYS[way], Number(values.timeout)))
     const seconds = Math.round(performance.now() - started) / 1000
     if (found.length > 0) different++
     if (values.json)

@@ -13,12 +13,19 @@ export interface Outcome {
   stateDigest: string
 }
 
+/** How a program is run: options of `worldswitch exec`, and of node itself. */
+export interface Way {
+  exec?: readonly string[]
+  node?: readonly string[]
+}
+
 /** Runs `worldswitch exec OPTIONS -- PROGRAM`. */
-export async function outcomeOf(program: string, options: readonly string[], timeoutSeconds: number): Promise<Outcome> {
+export async function outcomeOf(program: string, options: readonly string[], way: Way, timeoutSeconds: number): Promise<Outcome> {
   const scratch = mkdtempSync(join(tmpdir(), 'worldswitch-'))
   const file = join(scratch, 'stats.json')
   try {
-    const ended = await execute(['exec', ...options, '--stats-json', file, '--', program], timeoutSeconds)
+    const command = ['dist/cli/worldswitch.js', 'exec', ...options, ...(way.exec ?? []), '--stats-json', file, '--', program]
+    const ended = await execute([...(way.node ?? []), ...command], timeoutSeconds)
     const text = readFileSync(file, 'utf8')
     const { instructions, stateDigest } = JSON.parse(text === '' ? '{"instructions":{},"stateDigest":"none"}' : text)
     return { ...ended, host: instructions.host, guest: instructions.guest, stateDigest }
@@ -29,7 +36,7 @@ export async function outcomeOf(program: string, options: readonly string[], tim
 
 function execute(args: string[], timeoutSeconds: number): Promise<Pick<Outcome, 'status' | 'stdout' | 'stderr'>> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ['dist/cli/worldswitch.js', ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
     const printed = { stdout: '', stderr: '' }
     child.stdout.setEncoding('utf8').on('data', (text) => (printed.stdout += text))
     child.stderr.setEncoding('utf8').on('data', (text) => (printed.stderr += text))

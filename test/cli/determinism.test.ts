@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseCpuSpec } from '../../src/isa/cpu-grammar.ts'
 import { loadKvm } from '../../src/kvm/module.ts'
 import { bootKernel } from '../../src/linux/boot.ts'
@@ -11,7 +11,7 @@ import { stateDigest } from '../../src/machine/state-digest.ts'
 import { kernelProfile } from '../../src/profiles/index.ts'
 import { oneFile } from '../linux/programs.ts'
 import { icedModule } from '../machine/bare-host.ts'
-import { fixture } from './command.ts'
+import { exec, fixture, Scratch } from './command.ts'
 
 /** All that two runs of the same program must have in common. */
 interface Outcome {
@@ -73,13 +73,40 @@ const WAYS: [string, How][] = [
 ]
 
 describe.each(PROGRAMS)('%s comes to the same end', (name, ...args) => {
-  const first = run(name, args)
+  let plain: Outcome
+  beforeAll(() => {
+    plain = run(name, args)
+  })
 
   test('that it is meant to come to', () => {
-    expect(first.status).toBe(0)
-    expect(first.output).toMatch(/^(\w+ -?[0-9a-f]+\n)+$/)
+    expect(plain.status).toBe(0)
+    expect(plain.output).toMatch(/^(\w+ -?[0-9a-f]+\n)+$/)
   })
   test.each(WAYS)('%s', (_way, how) => {
-    expect(run(name, args, how)).toEqual(first)
+    expect(run(name, args, how)).toEqual(plain)
+  })
+})
+
+describe("V8's compilers for WebAssembly make no difference either", () => {
+  const scratch = new Scratch()
+  afterAll(() => scratch.remove())
+
+  /** Output, counts and final state of the real command. */
+  async function outcome(program: string, rounds: string, node: string[]) {
+    const file = scratch.at(`${program}${node}.json`)
+    const { status, stdout, stderr } = await exec(['--stats-json', file], program, [rounds], { node })
+    const { instructions, stateDigest } = JSON.parse(scratch.read(file.slice(scratch.path.length + 1)))
+    return { status, stdout, stderr, instructions, stateDigest }
+  }
+
+  test.concurrent.each([
+    ['vectors', '24'],
+    ['x87', '60'],
+    ['integer', '200'],
+  ])('%s with the quick one only, and with the optimizing one only', async (program, rounds) => {
+    const both = await outcome(program, rounds, [])
+    expect(both).toMatchObject({ status: 0, stderr: '' })
+    expect(await outcome(program, rounds, ['--liftoff-only'])).toEqual(both)
+    expect(await outcome(program, rounds, ['--no-liftoff'])).toEqual(both)
   })
 })
