@@ -5,7 +5,7 @@ import { spawn } from '../linux/exec/spawn.ts'
 import { InputSource } from '../linux/fs/host-stream.ts'
 import { drive } from './drive.ts'
 import { Output } from './output.ts'
-import { bindPlace, bindProgram, findProgram, latin1 } from './places.ts'
+import { bindPlace, bindProgram, findProgram, latin1, workingDirectory } from './places.ts'
 import { type HostOptions, programHost } from './program-host.ts'
 import { EXIT_INTERRUPTED, report } from './report.ts'
 import { printStats, statistics, statisticsJson } from './statistics.ts'
@@ -45,7 +45,7 @@ async function run(path: string, args: string[], options: ExecOptions): Promise<
     path: latin1(file),
     argv: [path, ...args].map(latin1),
     envp: ['PATH=/usr/bin:/bin', 'HOME=/', ...options.env.map(latin1)],
-    cwd: latin1(process.cwd()),
+    cwd: latin1(workingDirectory()),
     stdin,
     stdout: outputs[0],
     stderr: outputs[1],

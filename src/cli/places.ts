@@ -10,10 +10,19 @@ import { HostDirectory } from './host-directory.ts'
 /** Bytes of a text as the model keeps them: one character each. */
 export const latin1 = (text: string): string => Buffer.from(text, 'utf8').toString('latin1')
 
+/** Where relative paths count from; the root when the directory is gone. */
+export function workingDirectory(): string {
+  try {
+    return process.cwd()
+  } catch {
+    return '/'
+  }
+}
+
 /** Absolute path of the program: as given, or found in PATH when it has no slash. Throws ProgramError. */
 export function findProgram(name: string): string {
   if (name.includes('/')) {
-    const path = isAbsolute(name) ? name : resolve(name)
+    const path = isAbsolute(name) ? name : resolve(workingDirectory(), name)
     const found = look(path)
     if (typeof found === 'string') {
       const missing = found === 'ENOENT' || found === 'ENOTDIR'
@@ -29,7 +38,7 @@ export function findProgram(name: string): string {
   }
   const candidates = (process.env['PATH'] ?? '')
     .split(':')
-    .map((directory) => resolve(join(directory === '' ? '.' : directory, name)))
+    .map((directory) => resolve(workingDirectory(), join(directory === '' ? '.' : directory, name)))
   const files = name === '' ? [] : candidates.filter((path) => isFile(path))
   const path = files.find(isExecutable) ?? files[0]
   if (path === undefined) throw new ProgramError('not-found', name === '' ? "''" : name, 'no such program in PATH', -2)
@@ -72,12 +81,12 @@ export function bindPlace(kernel: Kernel, text: string): void {
   const wrong = (because: string, fix: string) =>
     new UserError({ code: 'bad-bind', what: `cannot bind '${text}'`, where: '--bind', because, fix })
   if (parts.length > 2 || from === '' || at === '') throw wrong('the form is not DIR[:AT][:ro]', 'for example /data:/mnt:ro')
-  const path = resolve(from)
+  const path = resolve(workingDirectory(), from)
   const found = look(path)
   if (typeof found === 'string')
     throw wrong(`${from} ${found === 'ENOENT' ? 'does not exist' : `cannot be looked at (${found})`}`, '')
   if (!found.isDirectory() && !found.isFile()) throw wrong(`${from} is neither a directory nor a regular file`, '')
-  if (!kernel.bind(latin1(resolve(at)), new HostDirectory(path, readOnly))) {
+  if (!kernel.bind(latin1(resolve(workingDirectory(), at)), new HostDirectory(path, readOnly))) {
     throw wrong(`${at} cannot be made in the modelled host: a file is in the way`, 'choose another place for AT')
   }
 }

@@ -15,6 +15,9 @@ export const EXIT_BROKEN_PIPE = 141
 export const oneLine = (text: string): string =>
   Array.from(text.trim(), (c) => (c < ' ' || (c >= '\x7f' && c < '\xa0') ? ' ' : c)).join('')
 
+/** V8's words when a WebAssembly.Memory or a buffer cannot be had. */
+const NO_MEMORY = /allocate (Wasm )?memory|allocation failed/
+
 /** One line on stderr about an error, and the exit code for it. */
 export function report(error: unknown): number {
   const say = (text: string) => process.stderr.write(`worldswitch: ${oneLine(text)}\n`)
@@ -25,6 +28,10 @@ export function report(error: unknown): number {
   if (error instanceof UserError) {
     say(error.message)
     return EXIT_USAGE
+  }
+  if (error instanceof Error && NO_MEMORY.test(error.message)) {
+    say(`this machine does not give the memory that the modelled one needs: ${error.message}; try a smaller --memory`)
+    return EXIT_FAILURE
   }
   if (process.env['WORLDSWITCH_DEBUG'] !== undefined && error instanceof Error) process.stderr.write(`${error.stack}\n`)
   say(`internal error: ${error instanceof Error ? error.message : String(error)} (WORLDSWITCH_DEBUG=1 shows where)`)

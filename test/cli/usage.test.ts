@@ -1,5 +1,6 @@
-import { afterAll, describe, expect, test } from 'vitest'
-import { exec, type Ran, Scratch, worldswitch } from './command.ts'
+import { afterAll, describe, expect, test, vi } from 'vitest'
+import { report } from '../../src/cli/report.ts'
+import { exec, type Ran, Scratch, shell, worldswitch } from './command.ts'
 
 const scratch = new Scratch()
 afterAll(() => scratch.remove())
@@ -109,6 +110,25 @@ describe('what looks odd and is right', () => {
     expect(await worldswitch(['exec', 'test/fixtures/programs/status', 'exit', '3', '--cpu', 'none'])).toMatchObject({
       status: 3,
     })
+  })
+})
+
+describe('trouble of our own is one line and exit code 125', () => {
+  test('no memory to be had', () => {
+    const printed = vi.spyOn(process.stderr, 'write').mockImplementation(() => true)
+    const status = report(new RangeError('WebAssembly.Memory(): could not allocate memory'))
+    const lines = printed.mock.calls.map(([text]) => text)
+    printed.mockRestore()
+    expect(status).toBe(125)
+    expect(lines).toEqual([
+      expect.stringMatching(/^worldswitch: this machine does not give the memory [^\n]* try a smaller --memory\n$/),
+    ])
+  })
+  test.concurrent('a working directory that is gone is none', async () => {
+    const ran = await shell(
+      `mkdir '${scratch.path}/gone'; cd '${scratch.path}/gone'; rmdir '${scratch.path}/gone'; $WORLDSWITCH exec -- $PROGRAMS/status exit 3`,
+    )
+    expect(ran).toMatchObject({ status: 3, stdout: '', stderr: '' })
   })
 })
 
