@@ -52,7 +52,7 @@ export const dirtyWords = (npages: number): number => Math.ceil(npages / 64) * 2
 export class Memslots {
   private readonly byId = new Map<number, Memslot>()
   /** Sorted by baseGfn; no two overlap. */
-  private sorted: Memslot[] = []
+  private readonly sorted: Memslot[] = []
   private last: Memslot | null = null
   /** Changes with every change of the set. */
   generation = 0
@@ -62,13 +62,7 @@ export class Memslots {
     const hit = this.last
     if (hit !== null && gfn >= hit.baseGfn && gfn < hit.baseGfn + hit.npages) return hit
     const { sorted } = this
-    let low = 0
-    let high = sorted.length
-    while (low < high) {
-      const middle = (low + high) >> 1
-      if (sorted[middle].baseGfn <= gfn) low = middle + 1
-      else high = middle
-    }
+    const low = this.firstAbove(gfn)
     if (low === 0) return null
     const slot = sorted[low - 1]
     if (gfn >= slot.baseGfn + slot.npages) return null
@@ -126,15 +120,37 @@ export class Memslots {
     return { kind: 'flags', old, now }
   }
 
+  /** Index of the first slot whose base is above `gfn`. */
+  private firstAbove(gfn: number): number {
+    const { sorted } = this
+    let low = 0
+    let high = sorted.length
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if (sorted[middle].baseGfn <= gfn) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+
+  /** A slot with another number that shares pages with `slot`. As slots do not overlap, the last one below its end tells. */
   private overlapping(slot: Memslot): Memslot | null {
-    const end = slot.baseGfn + slot.npages
-    return this.sorted.find((s) => s.id !== slot.id && s.baseGfn < end && slot.baseGfn < s.baseGfn + s.npages) ?? null
+    for (let i = this.firstAbove(slot.baseGfn + slot.npages - 1) - 1; i >= 0; i--) {
+      const other = this.sorted[i]
+      if (other.id !== slot.id) return other.baseGfn + other.npages > slot.baseGfn ? other : null
+    }
+    return null
   }
 
   private replace(old: Memslot | null, now: Memslot | null): void {
-    if (old !== null) this.byId.delete(old.id)
-    if (now !== null) this.byId.set(now.id, now)
-    this.sorted = [...this.byId.values()].sort((a, b) => a.baseGfn - b.baseGfn)
+    if (old !== null) {
+      this.byId.delete(old.id)
+      this.sorted.splice(this.sorted.indexOf(old), 1)
+    }
+    if (now !== null) {
+      this.byId.set(now.id, now)
+      this.sorted.splice(this.firstAbove(now.baseGfn), 0, now)
+    }
     this.last = null
     this.generation++
   }

@@ -5,9 +5,10 @@ import { EMULATE_DONE, EMULATE_EXCEPTION, EMULATE_NEEDS_DATA, type MmioPort } fr
 import { KVM_EXIT_MMIO } from '../abi/exit-reasons.ts'
 import type { Vcpu } from '../vcpu/vcpu.ts'
 import { emulationFailure, fetchInstruction } from './emulation-failure.ts'
+import { kvmEmulates } from './emulator-coverage.ts'
 import { ENTER_GUEST, EXIT_TO_USER } from './exit-results.ts'
 import { handleEmulatedException } from './exits.ts'
-import { singleStepTrap } from './instruction.ts'
+import { is64BitCode, singleStepTrap } from './instruction.ts'
 import { emulateOne } from './world-switch.ts'
 
 /** kvm_run.mmio (KAPI §3). */
@@ -92,6 +93,8 @@ export class MmioState implements MmioPort {
 
 /** An access to a guest-physical address without memory: emulate the instruction. */
 export function handleMmio(vcpu: Vcpu, cpu: PinnedProcessor): number {
+  const instruction = fetchInstruction(vcpu)
+  if (instruction !== null && !kvmEmulates(instruction, is64BitCode(vcpu))) return emulationFailure(vcpu, instruction)
   vcpu.mmio.begin()
   return runMmioInstruction(vcpu, cpu)
 }
