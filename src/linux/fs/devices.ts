@@ -1,6 +1,7 @@
 import { EACCES, EFAULT, EINVAL, ENOSPC, ENXIO } from '../errno.ts'
 import { OpenFile, S_IFCHR, type Stat } from '../file.ts'
 import type { Vma } from '../mm/vma.ts'
+import { fillRandom } from '../syscalls/system.ts'
 import type { Task } from '../task.ts'
 import { Node } from './node.ts'
 
@@ -78,8 +79,7 @@ class FullDevice extends ZeroDevice {
 
 class RandomDevice extends SimpleDevice {
   override read(task: Task, user: number, length: number): number {
-    const bytes = task.kernel.random.fill(new Uint8Array(Math.min(length, 1 << 20)))
-    return task.mm.copyToUser(user, bytes, 0, bytes.length) ? bytes.length : -EFAULT
+    return fillRandom(task, user, length)
   }
   override write(_task: Task, _user: number, length: number): number {
     return length

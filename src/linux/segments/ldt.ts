@@ -73,7 +73,8 @@ function encode(d: UserDescriptor): Descriptor {
 /** func 0: copies the table out in hardware format. Bytes written. */
 export function readLdt(task: Task, user: number, length: number): number {
   const { ldt } = task.mm
-  const bytes = new Uint8Array(Math.min(length, ldt.length * 8))
+  // The size is unsigned: a negative one is huge.
+  const bytes = new Uint8Array(length < 0 ? ldt.length * 8 : Math.min(length, ldt.length * 8))
   const view = new DataView(bytes.buffer)
   for (let i = 0; i * 8 + 8 <= bytes.length; i++) {
     const descriptor = ldt[i]
@@ -86,7 +87,10 @@ export function readLdt(task: Task, user: number, length: number): number {
 
 /** func 1 (old mode), 0x11, 2 (default: an empty table). */
 export function writeLdt(task: Task, func: number, user: number, length: number): number {
-  if (func === 2) return task.mm.clearUser(user, Math.min(length, 128)) ? Math.min(length, 128) : -EFAULT
+  if (func === 2) {
+    const size = length < 0 ? 128 : Math.min(length, 128)
+    return task.mm.clearUser(user, size) ? size : -EFAULT
+  }
   if (func !== 1 && func !== 0x11) return -ENOSYS
   const oldMode = func === 1
   if (length !== 16) return -EINVAL

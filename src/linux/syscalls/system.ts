@@ -185,6 +185,18 @@ function getrandom(task: Task, a: SyscallArguments): number {
   if ((a.u32(2) & ~7) !== 0) return -EINVAL
   const length = a.long(1)
   if (length < 0) return -EFAULT
-  const bytes = task.kernel.random.fill(new Uint8Array(Math.min(length, 1 << 25)))
-  return task.mm.copyToUser(a.long(0), bytes, 0, bytes.length) ? bytes.length : -EFAULT
+  return fillRandom(task, a.long(0), length)
+}
+
+/** Random bytes to user memory, a page at a time, up to the first one that is not there. */
+export function fillRandom(task: Task, user: number, length: number): number {
+  const bytes = new Uint8Array(4096)
+  let done = 0
+  while (done < length) {
+    const chunk = bytes.subarray(0, Math.min(4096, length - done))
+    const written = task.mm.copyToUserPartly(user + done, task.kernel.random.fill(chunk), 0, chunk.length)
+    done += written
+    if (written < chunk.length) return done === 0 ? -EFAULT : done
+  }
+  return done
 }
