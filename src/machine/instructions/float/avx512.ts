@@ -3,12 +3,12 @@ import type { Expr } from '../../translate/expr.ts'
 import { shuffle } from '../../translate/lanes.ts'
 import type { VectorInstruction } from '../../translate/vector-operands.ts'
 import { defineVector } from '../vector/available.ts'
-import { BOTH, compute, defineForms } from './forms.ts'
+import { compute, defineForms } from './forms.ts'
 import type { FloatBits } from './lanes.ts'
 import { elementsOf, readPacked, readScalar, writePacked, writeScalar } from './operands.ts'
 import { runSlow, shapeOf, slowResult, slowWord } from './operation.ts'
 
-/** Instructions of AVX-512 that always run in TypeScript, and the reciprocal approximations. */
+/** Instructions of AVX-512 that always run in TypeScript. */
 
 const never = () => null
 const one = (name: string, op: number, hasImmediate = false, only?: string): void =>
@@ -22,8 +22,6 @@ one('RCP', FLOAT_OP.RCP14, false, 'PH SH')
 one('RSQRT', FLOAT_OP.RSQRT14, false, 'PH SH')
 defineForms('SCALEF', ['V'], { op: FLOAT_OP.SCALEF, sources: 2, native: never })
 defineForms('RANGE', ['V'], { op: FLOAT_OP.RANGE, sources: 2, hasImmediate: true, native: never }, 'PS PD SS SD')
-defineForms('RCP', BOTH, { op: FLOAT_OP.RCP, sources: 1, native: never }, 'PS SS')
-defineForms('RSQRT', BOTH, { op: FLOAT_OP.RSQRT, sources: 1, native: never }, 'PS SS')
 
 /** VFIXUPIMM: the destination, what to classify, the table of responses. */
 function fixup(x: VectorInstruction, bits: FloatBits, scalar: boolean): void {

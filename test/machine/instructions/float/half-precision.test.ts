@@ -78,13 +78,3 @@ describe('AVX512-FP16', () => {
     expect(host.machine.processors[0].fault.vector).toBe(6)
   })
 })
-
-describe('approximations', () => {
-  it('RCPSS(1) is what Intel processors give', () => {
-    const host = BareHost.withCode([...instruction(Code.Rcpss_xmm_xmmm32, Register.XMM1, Register.XMM2), ...SYSCALL])
-    const at = host.machine.processors[0].registerFile + VECTOR
-    host.machine.mem.view.setFloat32(at + 128, 1, true)
-    host.run()
-    expect(host.machine.mem.view.getUint32(at + 64, true)).toBe(0x3f7ff000)
-  })
-})
