@@ -1,15 +1,6 @@
 import { builtinModules } from 'node:module'
 import { posix } from 'node:path'
-import {
-  DETERMINISTIC_FLOORS,
-  DOORS,
-  FLOORS,
-  INDEX,
-  NODE_FLOORS,
-  PACKAGE_DESCRIPTION,
-  PACKAGE_PLACES,
-  PROFILES,
-} from './house.ts'
+import { BESIDE, DETERMINISTIC_FLOORS, DOORS, FLOORS, INDEX, NODE_FLOORS, PACKAGE_DESCRIPTION, PACKAGE_PLACES } from './house.ts'
 import { referencesOf } from './references.ts'
 
 /** A place in src/ that the house does not allow. */
@@ -51,7 +42,7 @@ function checkFile(path: string, text: string, dependencies: readonly string[]):
 function floorOf(path: string): string | undefined {
   if (path === INDEX.file) return 'index'
   const folder = path.slice(0, path.indexOf('/'))
-  return FLOORS.includes(folder) || folder === PROFILES.folder ? folder : undefined
+  return FLOORS.includes(folder) || BESIDE.some((data) => data.folder === folder) ? folder : undefined
 }
 
 /** Why the file `specifier` may not be imported from `path`, or undefined. */
@@ -70,8 +61,10 @@ function refuseFile(path: string, floor: string, specifier: string): string | un
 function mayImport(floor: string, target: string): boolean {
   if (floor === 'index') return target !== INDEX.below
   if (target === 'index') return false
-  if (floor === PROFILES.folder) return PROFILES.imports.includes(target)
-  if (target === PROFILES.folder) return FLOORS.indexOf(floor) >= FLOORS.indexOf(PROFILES.importableFrom)
+  const from = BESIDE.find((data) => data.folder === floor)
+  if (from !== undefined) return from.imports.includes(target)
+  const to = BESIDE.find((data) => data.folder === target)
+  if (to !== undefined) return FLOORS.indexOf(floor) >= FLOORS.indexOf(to.importableFrom)
   return FLOORS.indexOf(target) < FLOORS.indexOf(floor)
 }
 

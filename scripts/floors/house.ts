@@ -9,6 +9,12 @@ export const FLOORS = ['isa', 'machine', 'linux', 'kvm', 'vmm', 'tools', 'cli']
 /** Data about kernel versions: knows the architecture's facts and nothing else; kernel code and what stands on it may ask. */
 export const PROFILES = { folder: 'profiles', imports: ['isa'], importableFrom: 'linux' }
 
+/** What the rules say, as text: for messages and documents. Code that behaves has no use for it. */
+export const RULES = { folder: 'rules', imports: [] as string[], importableFrom: 'vmm' }
+
+/** Folders of data beside the floors. */
+export const BESIDE = [PROFILES, RULES]
+
 /** src/index.ts gathers the public API. It stands above every floor but the command, which is Node's. */
 export const INDEX = { file: 'index.ts', below: 'cli' }
 
@@ -16,7 +22,7 @@ export const INDEX = { file: 'index.ts', below: 'cli' }
 export const NODE_FLOORS = ['cli']
 
 /** Floors whose history must be a function of their inputs alone: no clock, no chance. */
-export const DETERMINISTIC_FLOORS = ['isa', 'machine', 'linux', 'kvm', 'profiles']
+export const DETERMINISTIC_FLOORS = ['isa', 'machine', 'linux', 'kvm', 'profiles', 'rules']
 
 /** The one file outside src/ that the command reads when it is built: its version is the package's. */
 export const PACKAGE_DESCRIPTION = '../package.json'
