@@ -27,7 +27,8 @@ export function oopsScenarios({ stdout, stderr }: Ran): Map<string, Scenario> {
 
 const LOG_LINE = /^\[ *\d+\.\d+\] (.*)$/gm
 
-function oopsOf(text: string): Record<string, unknown> {
+/** What a kernel log says of its first oops. */
+export function oopsOf(text: string): Record<string, unknown> {
   const lines = [...text.matchAll(LOG_LINE)].map(([, line]) => line)
   const oopsAt = lines.findIndex((line) => line.startsWith('Oops: '))
   if (oopsAt < 0) return { call: 'oops' }

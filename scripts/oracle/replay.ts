@@ -1,51 +1,25 @@
 import { CannotPrepare } from '../conformance/command.ts'
-import { compareScenario, type Difference } from './compare.ts'
+import type { Difference } from './compare.ts'
 import { driverProgram } from './driver.ts'
-import { explain } from './explain.ts'
 import type { Explanation } from './explained.ts'
-import { oopsScenarios, recordedOopses } from './oops-log.ts'
-import { fixture, parseScenarios, type Recording, type Scenario } from './recordings.ts'
+import { oopsScenarios } from './oops-log.ts'
+import { parseScenarios, type Recording, type Scenario } from './recordings.ts'
 import { batchesOf, type Ran, runDriver } from './run-driver.ts'
-
-export interface Verdict {
-  readonly scenario: string
-  /** Empty when the scenario agrees. */
-  readonly differences: readonly { readonly difference: Difference; readonly explanation: Explanation | null }[]
-}
-
-export interface Replayed {
-  readonly recording: Recording
-  readonly verdicts: readonly Verdict[]
-  /** What the command said on stderr that is not the driver's: instructions and calls that the model lacks. */
-  readonly said: readonly string[]
-}
-
-/** The scenarios a recording holds. */
-export function recordedScenarios({ name }: Recording): Map<string, Scenario> {
-  return name.startsWith('oops-') ? recordedOopses(fixture(`${name}.txt`)) : parseScenarios(fixture(`${name}.jsonl`))
-}
+import { differing, type Replayed, recordedScenarios, type Verdict, verdictOf } from './verdicts.ts'
 
 /** Runs a recording's scenarios on the modelled host and compares each with what was recorded. */
 export async function replay(recording: Recording, only: string, workers: number, used: Set<Explanation>): Promise<Replayed> {
   const recorded = new Map([...recordedScenarios(recording)].filter(([name]) => name.startsWith(only)))
-  if (recording.notReached !== undefined) return { recording, verdicts: notReached(recorded, recording.notReached), said: [] }
-  if (recorded.size === 0) return { recording, verdicts: [], said: [] }
+  const empty = { recording, through: 'driver', leftOut: 0, said: [] } as const
+  if (recording.notReached !== undefined) return { ...empty, verdicts: notReached(recorded, recording.notReached) }
+  if (recorded.size === 0) return { ...empty, verdicts: [] }
   const { ran, scenarios } = await runAll(recording, [...recorded.keys()], only, workers)
   const verdicts = [...recorded.values()].map((scenario) => {
     const modelled = scenarios.get(scenario.name)
-    const differences =
-      modelled === undefined
-        ? [missing(ran.find(({ trouble }) => trouble !== null)?.trouble)]
-        : compareScenario(scenario, modelled)
-    return {
-      scenario: scenario.name,
-      differences: differences.map((difference) => ({
-        difference,
-        explanation: explain(recording.name, scenario.name, difference, used),
-      })),
-    }
+    if (modelled !== undefined) return verdictOf(recording, scenario, modelled, used)
+    return differing(recording, scenario.name, [missing(ran.find(({ trouble }) => trouble !== null)?.trouble)], used)
   })
-  return { recording, verdicts, said: ran.flatMap(({ stderr }) => stderr.split('\n').filter((line) => line !== '')) }
+  return { ...empty, verdicts, said: ran.flatMap(({ stderr }) => stderr.split('\n').filter((line) => line !== '')) }
 }
 
 /** A host that stops in more scenarios than this has one cause. */

@@ -1,30 +1,34 @@
 import { EXPLANATIONS, type Explanation } from './explained.ts'
-import type { Replayed, Verdict } from './replay.ts'
+import type { Replayed, Through, Verdict } from './verdicts.ts'
 
 /** One line of `--json`. */
 export interface Count {
   readonly recording: string
+  readonly through: Through
   readonly agreed: number
   readonly explained: number
   readonly total: number
 }
 
-export function countOf({ recording, verdicts }: Replayed): Count {
+export function countOf({ recording, through, verdicts }: Replayed): Count {
   const agreed = verdicts.filter(({ differences }) => differences.length === 0).length
   const explained = verdicts.filter((verdict) => verdict.differences.length > 0 && isExplained(verdict)).length
-  return { recording: recording.name, agreed, explained, total: verdicts.length }
+  return { recording: recording.name, through, agreed, explained, total: verdicts.length }
 }
 
 const isExplained = ({ differences }: Verdict): boolean => differences.every(({ explanation }) => explanation !== null)
+
+const NAMES: Readonly<Record<Through, string>> = { driver: 'driver under exec', api: 'typed API' }
 
 /** The table: a line a recording, then the scenarios that differ, then the reasons of those that are explained. */
 export function summary(replayed: readonly Replayed[]): string[] {
   const lines: string[] = []
   for (const run of replayed) {
-    const { recording, agreed, explained, total } = countOf(run)
+    const { recording, through, agreed, explained, total } = countOf(run)
     const why = run.recording.notReached === undefined ? '' : ` (not reached: ${run.recording.notReached})`
     const also = explained === 0 ? '' : `, ${explained} more explained`
-    lines.push(`${recording}: ${agreed} of ${total} scenarios agree${also}${why}`)
+    const left = run.leftOut === 0 ? '' : `; ${run.leftOut} are not made of calls alone`
+    lines.push(`${recording}, ${NAMES[through]}: ${agreed} of ${total} scenarios agree${also}${why}${left}`)
     if (run.recording.notReached === undefined) lines.push(...differing(run).map((line) => `  ${line}`))
   }
   return [...lines, ...reasons(replayed)]
@@ -47,23 +51,23 @@ function differing({ verdicts }: Replayed): string[] {
 /** Each reason of the table with the number of scenarios it holds for; some need more than one. */
 function reasons(replayed: readonly Replayed[]): string[] {
   const counts = new Map<string, number>()
-  for (const { recording, verdicts } of replayed)
+  for (const { recording, through, verdicts } of replayed)
     for (const { differences } of verdicts)
       for (const because of new Set(differences.map(({ explanation }) => explanation?.because)))
         if (because !== undefined) {
-          const reason = `${recording.name}: ${because}`
+          const reason = `${recording.name}, ${NAMES[through]}: ${because}`
           counts.set(reason, (counts.get(reason) ?? 0) + 1)
         }
   return [...counts].map(([reason, n]) => `explained ${n} x ${reason}`)
 }
 
 /** `--show`: every value that differs, `-` as recorded and `+` as modelled. */
-export function shown({ recording, verdicts, said }: Replayed): string[] {
+export function shown({ recording, through, verdicts, said }: Replayed): string[] {
   const lines = said.map((line) => `${recording.name}: ${line}`)
   if (recording.notReached !== undefined) return lines
   for (const { scenario, differences } of verdicts) {
     if (differences.length === 0) continue
-    lines.push(`${recording.name} ${scenario}`)
+    lines.push(`${recording.name}, ${NAMES[through]}: ${scenario}`)
     for (const { difference, explanation } of differences) {
       const { at, where, recorded, modelled } = difference
       lines.push(
@@ -75,6 +79,8 @@ export function shown({ recording, verdicts, said }: Replayed): string[] {
   return lines
 }
 
-/** Rows of the table of explanations that a complete run had no use for. */
+/** Rows of the table of explanations that a complete run had no use for; the API alone leaves scenarios out. */
 export const unused = (replayed: readonly Replayed[], used: Set<Explanation>): Explanation[] =>
-  EXPLANATIONS.filter((row) => !used.has(row) && replayed.some(({ recording }) => recording.name === row.recording))
+  EXPLANATIONS.filter(
+    (row) => !used.has(row) && replayed.some((run) => run.recording.name === row.recording && run.through === 'driver'),
+  )

@@ -46,6 +46,12 @@ export interface ProcessBackend {
   /** Reason of the last refused call, null when unknown. */
   readonly refusal: RefusalReason | null
 
+  /**
+   * clone(flags): the new process or thread, whose user mode is this client's too; or -errno. A backend whose processes run code
+   * of their own has none.
+   */
+  clone?(flags: number): ProcessBackend | number
+
   /** Ends the process: files are closed, memory is freed. */
   exit(): void
 }

@@ -1,6 +1,6 @@
 import { KVM_IOCTL, type KvmIoctlName } from '../kvm/abi/ioctl-numbers.ts'
 import { type Decoded, decode, encode, type Fields, type StructLayout } from '../kvm/abi/struct-layout.ts'
-import { EFAULT } from '../linux/errno.ts'
+import { EFAULT, ENOSYS } from '../linux/errno.ts'
 import { O_RDONLY, O_RDWR } from '../linux/file.ts'
 import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED } from '../linux/mm/mmap.ts'
 import { PROT_READ, PROT_WRITE } from '../linux/mm/vma.ts'
@@ -17,6 +17,11 @@ const NR_close = 3
 const NR_mmap = 9
 const NR_munmap = 11
 const NR_ioctl = 16
+const NR_execve = 59
+
+const SIGCHLD = 17
+/** CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, as C libraries start threads. */
+const THREAD = 0x50f00
 
 /** Bytes for arguments of ioctls; the largest are CPUID lists (256 entries) and XSAVE images. */
 const ARGUMENT_BYTES = 0x10000
@@ -37,6 +42,35 @@ export class Process {
     this.backend = backend
     this.archPrctl = new ArchPrctl(this)
     this.argument = this.allocate(ARGUMENT_BYTES)
+  }
+
+  /**
+   * fork(2): a child that has this process's memory, files and permissions as they are now. What it does is what you do with the
+   * returned object; file descriptors and addresses mean the same in both.
+   *
+   * @throws SyscallError; ENOSYS where the backend cannot
+   */
+  fork(): Process {
+    return this.clone('fork', SIGCHLD)
+  }
+  /** pthread_create(3): a thread of this process, sharing everything with it. */
+  newThread(): Process {
+    return this.clone('clone', THREAD)
+  }
+  private clone(call: string, flags: number): Process {
+    const child = this.backend.clone?.(flags) ?? -ENOSYS
+    if (typeof child === 'number') throw new SyscallError(call, -child, this.backend.refusal)
+    return new Process(child)
+  }
+
+  /**
+   * execve(2) of a static x86-64 program, whose instructions do not run: what happens in the new address space is again what you do
+   * with the returned object. This one, its memory and its close-on-exec file descriptors are gone.
+   */
+  exec(path: string): Process {
+    this.argument.write(0, new TextEncoder().encode(`${path}\0`))
+    this.syscall(`execve ${path}`, NR_execve, this.argument.address, 0, 0)
+    return new Process(this.backend)
   }
 
   /** Ends the process: its file descriptors are closed, its memory is freed. Nothing of it may be used afterwards. */

@@ -46,6 +46,39 @@ describe('a process without a program', () => {
     expect([...host.newProcess().allocate(0x3000).bytes(0xffd, 6)]).toEqual([0, 0, 0, 0, 0, 0])
   })
 
+  it('forks: the child has memory, files and permissions as they were, and its own from then on [PERM-24]', () => {
+    const parent = testHost().newProcess()
+    const kvm = parent.openKvm()
+    const memory = parent.allocate(0x1000)
+    memory.write(0, Uint8Array.of(1))
+    parent.archPrctl.reqXcompGuestPerm(18)
+    const child = parent.fork()
+    expect(child.archPrctl.getXcompGuestPerm()).toBe(0x602e7n)
+    expect(child.ioctl(kvm.fd, 'KVM_GET_API_VERSION')).toBe(12)
+    memory.write(0, Uint8Array.of(2))
+    const seen = new Uint8Array(1)
+    expect(child.backend.read(memory.address, seen)).toBe(true)
+    expect(seen[0]).toBe(1)
+    child.archPrctl.reqXcompPerm(18)
+    expect(parent.archPrctl.getXcompPerm()).toBe(0x202e7n)
+    child.exit()
+    expect(kvm.getApiVersion()).toBe(12)
+  })
+
+  it("starts threads, which share its leader's permissions [PERM-25]", () => {
+    const process = testHost().newProcess()
+    const thread = process.newThread()
+    thread.archPrctl.reqXcompPerm(18)
+    expect(process.archPrctl.getXcompPerm()).toBe(0x602e7n)
+    expect(process.openKvm().fd).not.toBe(thread.openKvm().fd)
+  })
+
+  it('does not execute what is no program', () => {
+    const process = testHost().newProcess()
+    expect(thrown(() => process.exec('/proc/cpuinfo'))).toMatchObject({ errno: 'EACCES' })
+    expect(process.openKvm().getApiVersion()).toBe(12)
+  })
+
   it('can do nothing after it has exited, and its host goes on', () => {
     const host = testHost()
     const free = host.kernel.pages.available

@@ -1,5 +1,6 @@
 import { parseCpuSpec } from '../../isa/cpu-grammar.ts'
 import type { CpuModel } from '../../isa/cpu-model.ts'
+import type { KvmParameters } from '../../kvm/kvm.ts'
 import { loadKvm } from '../../kvm/module.ts'
 import { bootKernel } from '../../linux/boot.ts'
 import type { Kernel } from '../../linux/kernel.ts'
@@ -25,6 +26,8 @@ export interface HostOptions {
   /** iced-x86's compiled .wasm; default the one given to `registerDecoder`. */
   readonly decoder?: WebAssembly.Module
   readonly engine?: EngineOptions
+  /** Module parameters of KVM. Default: those of the kernel. */
+  readonly parameters?: KvmParameters
 }
 
 /** Something that happened on a modelled host, under the kernel's own event names (`kvm_create_vcpu`, `permission_request`). */
@@ -73,7 +76,7 @@ export class Host {
       seed: options.seed ?? 1,
     })
     this.kernel = bootKernel(this.machine, { profile, seed: options.seed ?? 1 })
-    loadKvm(this.kernel, this.machine)
+    loadKvm(this.kernel, this.machine, options.parameters)
     this.held = new HeldTasks(this.kernel)
   }
 

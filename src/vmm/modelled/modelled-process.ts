@@ -20,6 +20,7 @@ import type { Interruption, ProcessBackend, RefusalReason } from '../process-bac
 import type { HeldTasks } from './held-tasks.ts'
 
 const NR_ioctl = 16
+const NR_clone = 56
 const TWO_32 = 4294967296
 const INTERRUPTING = SignalSet.of(SIGALRM)
 
@@ -31,8 +32,8 @@ export class ModelledProcess implements ProcessBackend {
   readonly description: string
   interruption: Interruption = 'signal'
   retired = 0
-  private readonly machine: Machine
-  private readonly kernel: Kernel
+  readonly machine: Machine
+  readonly kernel: Kernel
   private readonly held: HeldTasks
   private readonly task: Task
   /** The scheduler runs the call in progress; `finished` is its result once it has one. */
@@ -40,15 +41,24 @@ export class ModelledProcess implements ProcessBackend {
   private finished: number | null = null
   private epitaph: ProcessDied | null = null
 
-  constructor(host: { machine: Machine; kernel: Kernel; description: string }, held: HeldTasks, name: string) {
+  /** @param task a task of the kernel that nothing runs yet; default a process of its own, called `name` */
+  constructor(host: { machine: Machine; kernel: Kernel; description: string }, held: HeldTasks, name: string, task?: Task) {
     const { kernel } = host
     this.machine = host.machine
     this.kernel = kernel
     this.held = held
     this.description = host.description
-    this.task = newTask(kernel)
+    this.task = task ?? newTask(kernel)
     this.task.comm = name.slice(0, 15)
     this.task.state = 'sleeping'
+  }
+
+  clone(flags: number): ModelledProcess | number {
+    const tid = this.syscall(NR_clone, flags)
+    if (tid < 0) return tid
+    const task = this.kernel.tasks.get(tid)!
+    this.kernel.scheduler.dequeue(task)
+    return new ModelledProcess(this, this.held, this.task.comm, task)
   }
 
   get pid(): number {
