@@ -24,6 +24,7 @@ import { nestedVmxMsrs } from './nested/vmx-capabilities.ts'
 import type { VirtualizingProcessor } from './run/world-switch.ts'
 import { KvmTrace } from './trace.ts'
 import { cr4ReservedBits, eferReservedBits } from './vcpu/control-registers.ts'
+import { supportedCoreCapabilities } from './vcpu/split-lock.ts'
 import type { Vm } from './vm.ts'
 
 /** What KVM uses of the machine beyond what the host kernel does. */
@@ -87,6 +88,8 @@ export class Kvm {
   readonly vms = new Set<Vm>()
   readonly msrList: readonly number[]
   readonly featureMsrs: readonly number[]
+  /** MSR_IA32_CORE_CAPS for guests, where they can have it (SLD-44). */
+  readonly supportedCoreCapabilities: bigint
   private readonly advertised: ReadonlySet<number>
   private readonly machine: VirtualizingMachine
   private readonly tracer: KvmTrace
@@ -128,6 +131,7 @@ export class Kvm {
     this.supportedXss = (this.hostXss & profile.kvm.supportedXss & ~XFEATURE_MASK_CET) >>> 0
     this.cr4Reserved = cr4ReservedBits((feature) => this.caps.has(feature))
     this.eferReserved = eferReservedBits(this.caps, this.isAmd)
+    this.supportedCoreCapabilities = supportedCoreCapabilities(kernel)
     this.msrList = msrIndexList(this)
     this.featureMsrs = featureMsrList(this)
     this.advertised = new Set(this.msrList)

@@ -24,6 +24,7 @@ import { newPioState } from './run/pio.ts'
 import { newVcpuStats } from './stats.ts'
 import { resetVcpuState, startAtSipiVector } from './vcpu/reset.ts'
 import { RunPage } from './vcpu/run-page.ts'
+import { newGuestSplitLock } from './vcpu/split-lock.ts'
 import { REQ_EVENT, REQ_IOAPIC_EOI_EXIT, REQ_MSR_FILTER_CHANGED, REQ_NMI, REQ_VM_DEAD, Vcpu } from './vcpu/vcpu.ts'
 import { VmClock } from './vm-clock.ts'
 
@@ -66,6 +67,8 @@ export class Vm {
   userSpaceMsrMask = 0
   msrFilter: MsrFilter | null = null
   hypercallExits = 0
+  /** KVM_BUS_LOCK_DETECTION_EXIT: vCPUs created from now on leave on bus locks (SLD-40). */
+  busLockExits = false
   exitOnEmulationFailure = false
   guestReadsPlatformInfo = true
   x2apicIds32 = false
@@ -146,6 +149,7 @@ export class Vm {
       vmcs,
       run: new RunPage(kernel.machine.mem, runHpa, pioHpa),
       guestFpu,
+      splitLock: newGuestSplitLock(this.kvm),
       stats: newVcpuStats(),
       pio: newPioState(),
       mmio: (owner) => new MmioState(owner),

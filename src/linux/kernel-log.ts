@@ -1,7 +1,10 @@
+import { RateLimit } from './splitlock/rate-limit.ts'
+
 /** The modelled host's kernel log (dmesg). */
 export class KernelLog {
   readonly lines: string[] = []
   private readonly seen = new Set<string>()
+  private readonly limits = new Map<string, RateLimit>()
   private readonly now: () => number
   /** Called for each new line. */
   onLine: (line: string) => void = () => {}
@@ -26,9 +29,19 @@ export class KernelLog {
   warn(text: string): void {
     this.write(text)
   }
+  /** One of the kernel's rate-limited lines: ten in five seconds for each `site`, what is more is not printed. */
+  rateLimited(site: string, text: string): void {
+    let limit = this.limits.get(site)
+    if (limit === undefined) this.limits.set(site, (limit = new RateLimit(this.now, 5e9, 10)))
+    if (limit.allow()) this.write(text)
+  }
   warnOnce(text: string): void {
-    if (this.seen.has(text)) return
-    this.seen.add(text)
+    this.once(text, text)
+  }
+  /** The first line of `site` only, whatever later ones would say (pr_warn_once). */
+  once(site: string, text: string): void {
+    if (this.seen.has(site)) return
+    this.seen.add(site)
     this.write(text)
   }
 }

@@ -17,6 +17,7 @@ import { HostCpu } from './processor.ts'
 import { SeededRandom } from './random.ts'
 import { type RunState, Scheduler } from './sched/scheduler.ts'
 import { DescriptorTables } from './segments/tables.ts'
+import { SplitLock } from './splitlock/state.ts'
 import { FutexTable } from './sync/futex-table.ts'
 import { SyscallCounters } from './syscalls/counters.ts'
 import type { Task } from './task.ts'
@@ -35,6 +36,15 @@ export interface KernelOptions {
   readonly bootTime?: number
   /** Boot parameter strict_sas_size (PERM-31). */
   readonly strictSigaltstack?: boolean
+  /** Boot parameter split_lock_detect: `off`, `warn`, `fatal`, `ratelimit:N` (SLD-13). */
+  readonly splitLockDetect?: string
+}
+
+function commandLine({ strictSigaltstack, splitLockDetect }: KernelOptions): string {
+  const words = ['console=ttyS0']
+  if (strictSigaltstack === true) words.push('strict_sas_size')
+  if (splitLockDetect !== undefined) words.push(`split_lock_detect=${splitLockDetect}`)
+  return words.join(' ')
 }
 
 /** 2025-01-01T00:00:00Z in ns. */
@@ -51,6 +61,9 @@ export class Kernel {
   readonly pages: PageAllocator
   readonly heap: KernelHeap
   readonly xstate: XstateConfig
+  readonly splitLock: SplitLock
+  /** What boot was told, as /proc/cmdline shows it. */
+  readonly commandLine: string
   readonly random: SeededRandom
   readonly log: KernelLog
   readonly trace: KernelTrace = {}
@@ -90,6 +103,8 @@ export class Kernel {
     this.heap = new KernelHeap(machine.mem, this.pages)
     this.zeroPage = this.pages.allocate()
     this.xstate = xstateConfig(model, options.profile, this.heap, { strictSigaltstack: options.strictSigaltstack ?? false })
+    this.splitLock = new SplitLock(this, options.splitLockDetect)
+    this.commandLine = commandLine(options)
     this.cpus = machine.processors.map((processor) => new HostCpu(this, processor))
     this.scheduler = new Scheduler(this)
     this.descriptors = new DescriptorTables(this)

@@ -10,6 +10,8 @@ export class HostCpu {
   readonly processor: HostProcessor
   /** The task that runs here now; null = idle. */
   current: Task | null = null
+  /** The task that ran here before; null = idle. The context switch compares flags with it (SLD-27). */
+  previous: Task | null = null
   /** Whose extended state the registers hold (PERM-40); null = nobody's. */
   fpuOwner: FpuThread | null = null
   /** Last value written to IA32_XFD on this processor (PERM-33). */

@@ -90,6 +90,10 @@ export class Task {
   readyAt = 0
   /** sched_yield: the next task, if there is one. */
   yielding = false
+  /** TIF_SLD of the older design: split locks are not detected while this thread runs (SLD-26). */
+  splitLockAllowed = false
+  /** A split lock of it has been in the log (SLD-19). */
+  reportedSplitLock = false
   /** Told when the task gets or loses a processor (KVM loads and unloads its vCPU then). */
   preemptNotifier: PreemptNotifier | null = null
   voluntarySwitches = 0

@@ -1,3 +1,4 @@
+import { DR6_BUS_LOCK } from '../isa/control-registers.ts'
 import { CTL, type ExecutionContext, REG } from './execution-context.ts'
 import {
   EXIT_REASON_EXCEPTION_NMI,
@@ -140,7 +141,11 @@ export class GuestEvents {
     if (type !== INTR_TYPE_HARD_EXCEPTION) return
     const { context: ctx, fault } = this.p
     if (vector === 14 && this.p.raised === RAISED_EXCEPTION) ctx.setCtl(CTL.CR2, fault.addressLo, fault.addressHi)
-    if (vector === 1 && this.p.raised === RAISED_EXCEPTION) ctx.setCtl(CTL.DR6, ctx.ctlLo(CTL.DR6) | fault.dr6, 0)
+    if (vector === 1 && this.p.raised === RAISED_EXCEPTION) {
+      // DR6[11] is active low (SLD §1); other debug exceptions leave it as it is.
+      const busLock = fault.dr6 & DR6_BUS_LOCK
+      ctx.setCtl(CTL.DR6, (ctx.ctlLo(CTL.DR6) | (fault.dr6 ^ busLock)) & ~busLock, 0)
+    }
     if (vector !== 1 && vector !== 8) ctx.rflagsRest |= 0x10000 // RF in the saved image of a fault
   }
 

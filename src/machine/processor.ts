@@ -1,4 +1,4 @@
-import { X86_CR4_CET } from '../isa/control-registers.ts'
+import { DR6_BUS_LOCK, X86_CR4_CET } from '../isa/control-registers.ts'
 import type { CpuidRegisters } from '../isa/cpu-model.ts'
 import { processorCpuid } from '../isa/processor-cpuid.ts'
 import type { AddressSpace } from './address-space.ts'
@@ -7,7 +7,13 @@ import { CET_SH_STK_EN } from './cet.ts'
 import { contextTag, type Region } from './code-cache.ts'
 import { DescriptorReader } from './descriptors.ts'
 import { CTL, type ExecutionContext } from './execution-context.ts'
-import { EXIT_REASON_EPT_VIOLATION, EXIT_REASON_PREEMPTION_TIMER, HOST_EXIT_BUDGET, HOST_EXIT_EXCEPTION } from './exits.ts'
+import {
+  EXIT_REASON_BUS_LOCK,
+  EXIT_REASON_EPT_VIOLATION,
+  EXIT_REASON_PREEMPTION_TIMER,
+  HOST_EXIT_BUDGET,
+  HOST_EXIT_EXCEPTION,
+} from './exits.ts'
 import { FloatUnit } from './float/float-unit.ts'
 import { floatFast } from './float/mxcsr.ts'
 import { X87 } from './float/x87.ts'
@@ -107,6 +113,10 @@ export class Processor {
   mmioPort: MmioPort | null = null
   user = true
   stepping = false
+  /** The instruction that runs alone took a bus lock that is detected: #DB or a VM exit follows it. */
+  busLock = false
+  /** An emulated instruction had a locked operand across cache lines: it was written plainly (SLD-46). */
+  emulatedSplitLock = false
   raised = RAISED_NOTHING
   /** accessInfo of the slow path or call-out under way. */
   lastInfo = 0
@@ -193,6 +203,7 @@ export class Processor {
   emulateInstruction(vmcs: Vmcs, port: MmioPort): number {
     this.begin(vmcs.context, vmcs.space, vmcs, 1)
     this.mmioPort = port
+    this.emulatedSplitLock = false
     let result = EMULATE_DONE
     const reason = this.stepOnce()
     if (this.raised === RAISED_NEEDS_DATA) result = EMULATE_NEEDS_DATA
@@ -450,9 +461,25 @@ export class Processor {
     if (region === null) return this.handleRaised()
     this.stepping = true
     this.grant(1)
+    this.busLock = false
     const exitCode = this.machine.code.enter(region, this.context.base, this.registerFile, this.pageOffset())
     this.stepping = false
+    if (this.busLock) return this.afterBusLock(this.afterRegion(exitCode))
     return this.afterRegion(exitCode)
+  }
+
+  /**
+   * What a detected bus lock does once its instruction is complete (SLD-08, SLD-41): a VM exit, else the debug exception, which
+   * a single-step trap joins. @param reason -1, or why the instruction itself leaves: then nothing was locked.
+   */
+  private afterBusLock(reason: number): number {
+    this.busLock = false
+    if (reason >= 0 || this.raised !== RAISED_NOTHING) return reason
+    if (this.vmcs?.controls.busLockExiting === true) return EXIT_REASON_BUS_LOCK
+    this.raise(1, 0, 'bus lock')
+    this.fault.dr6 = DR6_BUS_LOCK | ((this.context.rflagsRest & RFLAGS_TF) !== 0 ? DR6_BS : 0)
+    this.context.setCtl(CTL.INTERRUPTIBILITY, this.context.ctlLo(CTL.INTERRUPTIBILITY) & ~3, 0)
+    return this.handleRaised()
   }
 
   /** One instruction under RFLAGS.TF or an interrupt shadow. */
@@ -464,7 +491,8 @@ export class Processor {
     const reason = this.stepOnce()
     // The shadow lasts one instruction, unless that instruction made a new one.
     if ((shadow & 3) !== 0 && ctx.ctlLo(CTL.INTERRUPTIBILITY) === shadow) ctx.setCtl(CTL.INTERRUPTIBILITY, shadow & ~3, 0)
-    if (reason >= 0 || !trap || this.left === before) return reason
+    // A bus-lock trap has reported the step already.
+    if (reason >= 0 || !trap || this.left === before || this.raised !== RAISED_NOTHING) return reason
     this.raise(1, 0, 'single step')
     this.fault.dr6 = DR6_BS
     return this.handleRaised()

@@ -26,6 +26,8 @@ export interface VmControls {
   nmiWindowExiting: boolean
   /** CR8 accesses exit (no TPR shadow). */
   cr8Exiting: boolean
+  /** Secondary control bit 30: a bus lock exits after its instruction (SLD §1). */
+  busLockExiting: boolean
 }
 
 /**
@@ -42,6 +44,8 @@ export class Vmcs {
   entryInstructionLength = 0
   /** MAXPHYADDR of the guest's CPUID, if the hypervisor set one. */
   maxPhysAddr: number | null = null
+  /** IA32_DEBUGCTL while the guest runs (VM-entry control "load debug controls"). */
+  debugCtl = 0
 
   /** Exit qualification, or the meaning named in exits: CR access and DR access use the SDM's bit layout. */
   exitQualification = 0

@@ -38,6 +38,7 @@ class BareGuest {
       interruptWindowExiting: false,
       nmiWindowExiting: false,
       cr8Exiting: false,
+      busLockExiting: false,
     })
     this.u32(0x1000, 0x2007)
     this.u32(0x2000, 0x3007)

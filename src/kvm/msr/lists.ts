@@ -22,6 +22,9 @@ const hasTsxCtrl: Condition = (kvm) => (kvm.archCapabilities & (1n << 7n)) !== 0
 
 const nested: Condition = (kvm) => kvm.nestedVmx !== null
 
+/** The proposals for guests (SLD-44, SLD-62). */
+const virtualizesSplitLock: Condition = (kvm) => kvm.profile.splitLock.guestVirtualization !== 'none'
+
 /** MSRs whose host value KVM passes through: in the save list if the host can read them. */
 const MSRS_TO_SAVE: readonly (readonly [number, Condition])[] = [
   [M.MSR_IA32_SYSENTER_CS, always],
@@ -43,6 +46,7 @@ const MSRS_TO_SAVE: readonly (readonly [number, Condition])[] = [
   [M.MSR_IA32_UMWAIT_CONTROL, has('WAITPKG')],
   [M.MSR_IA32_XFD, has('XFD')],
   [M.MSR_IA32_XFD_ERR, has('XFD')],
+  [M.MSR_TEST_CTRL, (kvm) => virtualizesSplitLock(kvm) && kvm.supportedCoreCapabilities !== 0n],
 ]
 
 /** MSRs KVM emulates by itself. */
@@ -71,6 +75,7 @@ const EMULATED: readonly (readonly [number, Condition])[] = [
   [M.MSR_AMD64_TSC_RATIO, amd],
   [M.MSR_IA32_POWER_CTL, always],
   [M.MSR_IA32_UCODE_REV, always],
+  [M.MSR_IA32_CORE_CAPS, virtualizesSplitLock],
   // The plain control MSRs and the fixed-to-1 masks follow from these and are not saved.
   [M.MSR_IA32_VMX_BASIC, nested],
   [M.MSR_IA32_VMX_TRUE_PINBASED_CTLS, nested],
@@ -94,6 +99,7 @@ const FEATURE: readonly (readonly [number, Condition])[] = [
   [M.MSR_IA32_UCODE_REV, always],
   [M.MSR_IA32_ARCH_CAPABILITIES, always],
   [M.MSR_IA32_PERF_CAPABILITIES, always],
+  [M.MSR_IA32_CORE_CAPS, virtualizesSplitLock],
   [M.MSR_PLATFORM_INFO, (kvm) => kvm.profile.kvm.platformInfoIsFeatureMsr],
 ]
 

@@ -12,6 +12,7 @@ import * as pv from '../pv/pv-msrs.ts'
 import { updateExceptionBitmap } from '../run/intercepts.ts'
 import { apicBaseRefusal, guestApicBaseAllowed, setApicBase } from '../vcpu/apic-base.ts'
 import { setEferMsr } from '../vcpu/control-registers.ts'
+import { propagateTestCtrl, writeCoreCapabilities, writeTestCtrl } from '../vcpu/split-lock.ts'
 import type { Vcpu } from '../vcpu/vcpu.ts'
 import { INVALID, type MsrFailure, UNSUPPORTED } from './failure.ts'
 import { readMce, writeMce } from './machine-check.ts'
@@ -367,7 +368,28 @@ define(M.MSR_IA32_DEBUGCTLMSR, {
     const supported = guestCpuidHas(vcpu, 'BUS_LOCK_DETECT') ? 4n : 0n
     if (value & ~(supported | dropped)) return INVALID
     vcpu.msrs.debugCtl = value & supported
+    vcpu.vmcs.debugCtl = Number(value & supported)
     return 0
+  },
+})
+/** Split-lock detection of guests: there under the proposals only (SLD-36, SLD-44, SLD-45). */
+define(M.MSR_TEST_CTRL, {
+  read: (vcpu) => vcpu.splitLock?.testCtrl ?? UNSUPPORTED,
+  write: (vcpu, value) => {
+    if (vcpu.splitLock === null) return UNSUPPORTED
+    if (!writeTestCtrl(vcpu.splitLock, value)) return INVALID
+    withPreemptionDisabled(vcpu.runner ?? vcpu.vm.kvm.callingTask!, propagateTestCtrl, vcpu)
+    return 0
+  },
+})
+define(M.MSR_IA32_CORE_CAPS, {
+  read: (vcpu, host) => {
+    if (vcpu.splitLock === null) return UNSUPPORTED
+    return host || guestCpuidHas(vcpu, 'CORE_CAPABILITIES') ? vcpu.splitLock.coreCapabilities : INVALID
+  },
+  write: (vcpu, value, host) => {
+    if (vcpu.splitLock === null) return UNSUPPORTED
+    return host && writeCoreCapabilities(vcpu, vcpu.splitLock, value) ? 0 : INVALID
   },
 })
 define(M.MSR_K7_HWCR, {

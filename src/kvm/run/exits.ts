@@ -13,7 +13,7 @@ import {
 import { X86_TRAP_AC, X86_TRAP_BP, X86_TRAP_DB, X86_TRAP_GP, X86_TRAP_NM, X86_TRAP_UD } from '../../isa/vectors.ts'
 import { EFAULT } from '../../linux/errno.ts'
 import type { PinnedProcessor } from '../../linux/processor.ts'
-import { handleGuestSplitLock, splitLockMode } from '../../linux/splitlock/door.ts'
+import { handleGuestSplitLock, hostDetectsSplitLocks } from '../../linux/splitlock/door.ts'
 import { CTL, REG } from '../../machine/execution-context.ts'
 import * as EXIT from '../../machine/exits.ts'
 import {
@@ -32,13 +32,17 @@ import {
   KVM_EXIT_INTERNAL_ERROR,
   KVM_EXIT_SET_TPR,
   KVM_EXIT_SHUTDOWN,
+  KVM_EXIT_X86_BUS_LOCK,
   KVM_INTERNAL_ERROR_DELIVERY_EV,
   KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
   KVM_MP_STATE_HALTED,
+  KVM_RUN_X86_BUS_LOCK,
 } from '../abi/exit-reasons.ts'
+import { KVM_RUN_PAGE } from '../abi/structs.ts'
 import { cpuidResult, guestCpuidHas, lookUpGuestCpuid } from '../cpuid/vcpu-cpuid.ts'
 import { GUEST_FETCH, MAPPED, NO_USER_PAGE } from '../memory/guest-memory.ts'
 import { getCr8, setCr0, setCr4, setCr8 } from '../vcpu/control-registers.ts'
+import { guestDetectsSplitLocks } from '../vcpu/split-lock.ts'
 import { GUEST_INTR_STATE_NMI, REQ_EVENT, type Vcpu } from '../vcpu/vcpu.ts'
 import { setXcr0 } from '../vcpu/xcr0.ts'
 import { emulationFailure, fetchInstruction } from './emulation-failure.ts'
@@ -103,16 +107,17 @@ function handleBreakpoint(vcpu: Vcpu): number {
   return debugExit(vcpu, X86_TRAP_BP, 0)
 }
 
-/** SLD-31..33: the guest's own alignment check is injected; otherwise the host decides. */
+/** SLD-31..33, -38, -48: the guest's own alignment check, and what a guest with detection asked for, is injected; else the host decides. */
 function handleAlignmentCheck(vcpu: Vcpu): number {
   const { context, vm } = vcpu
   const task = vcpu.runner!
   const ownCheck = context.cpl === 3 && (context.ctlLo(CTL.CR0) & X86_CR0_AM) !== 0 && (context.rflagsRest & X86_EFLAGS_AC) !== 0
-  if (vm.kvm.isAmd || splitLockMode(task) === 'off' || ownCheck) {
+  if (vm.kvm.isAmd || !hostDetectsSplitLocks(vm.kvm.kernel) || ownCheck || guestDetectsSplitLocks(vcpu)) {
     vcpu.queueExceptionWithCode(X86_TRAP_AC, 0)
     return ENTER_GUEST
   }
-  if (handleGuestSplitLock(task.cpu as PinnedProcessor, task, context.ripLo, context.ripHi)) return ENTER_GUEST
+  vcpu.beforeEntry = handleGuestSplitLock(task, context.ripHi * 4294967296 + (context.ripLo >>> 0))
+  if (vcpu.beforeEntry !== null) return ENTER_GUEST
   vcpu.run.exitReason = KVM_EXIT_EXCEPTION
   vcpu.run.setU32(0x20, X86_TRAP_AC)
   vcpu.run.setU32(0x24, 0)
@@ -386,6 +391,13 @@ function unexpectedExit(vcpu: Vcpu, reason: number): number {
   return EXIT_TO_USER
 }
 
+/** A bus lock, after its instruction: user space is told (SLD-41). The model never reports it beside another exit. */
+const handleBusLock: ExitHandler = ({ run }) => {
+  run.exitReason = KVM_EXIT_X86_BUS_LOCK
+  run.setU16(KVM_RUN_PAGE.flags, KVM_RUN_X86_BUS_LOCK)
+  return EXIT_TO_USER
+}
+
 /** Basic exit reason -> handler. Linux 6.12 kvm_vmx_exit_handlers. */
 const handlers: (ExitHandler | undefined)[] = []
 const on = (reason: number, handler: ExitHandler): void => {
@@ -419,6 +431,7 @@ on(EXIT.EXIT_REASON_PAUSE, skip)
 on(EXIT.EXIT_REASON_EPT_VIOLATION, handleEptViolation)
 on(EXIT.EXIT_REASON_PREEMPTION_TIMER, hostInterrupt)
 on(EXIT.EXIT_REASON_XSETBV, handleXsetbv)
+on(EXIT.EXIT_REASON_BUS_LOCK, handleBusLock)
 
 /** Acts on a VM exit: first takes back an event whose delivery it interrupted, then the reason's handler. */
 export function handleExit(vcpu: Vcpu, cpu: PinnedProcessor, reason: number): number {

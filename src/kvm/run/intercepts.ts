@@ -38,6 +38,7 @@ export function newControls(vm: Vm): VmControls & { bind(vcpu: Vcpu): void } {
     nmiWindowExiting: false,
     // The task priority register belongs to the local APIC model.
     cr8Exiting: true,
+    busLockExiting: vm.busLockExits,
     bind: (vcpu) => {
       owner = vcpu
     },

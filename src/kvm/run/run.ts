@@ -11,7 +11,7 @@ import {
 } from '../../linux/preemption.ts'
 import type { PinnedProcessor } from '../../linux/processor.ts'
 import type { SignalSet } from '../../linux/signal/signal-set.ts'
-import type { Task } from '../../linux/task.ts'
+import type { PreemptNotifier, Task } from '../../linux/task.ts'
 import {
   KVM_EXIT_DIRTY_RING_FULL,
   KVM_EXIT_INTR,
@@ -31,6 +31,7 @@ import type { IoctlCall } from '../ioctl-table.ts'
 import { updateClockPage } from '../pv/clock-page.ts'
 import { notePreempted, updateStealTime } from '../pv/steal-time.ts'
 import { getCr8, setCr8 } from '../vcpu/control-registers.ts'
+import { type GuestSplitLock, loadGuestDetection, putGuestDetection } from '../vcpu/split-lock.ts'
 import { exportSyncRegs, importSyncRegs, KVM_SYNC_X86_VALID_FIELDS } from '../vcpu/sync-regs.ts'
 import type { Vcpu } from '../vcpu/vcpu.ts'
 import * as V from '../vcpu/vcpu.ts'
@@ -79,10 +80,21 @@ function loadVcpu(cpu: PinnedProcessor, vcpu: Vcpu): void {
   } catch (error) {
     throw calledFrom(error, 'kvm_arch_vcpu_ioctl_run', 'kvm_vcpu_ioctl')
   }
+  if (vcpu.splitLock !== null) cpu.current!.preemptNotifier = splitLockNotifier(vcpu.splitLock)
   if (vcpu.msrs.stealTime & 1n) vcpu.request(V.REQ_STEAL_UPDATE)
 }
 
+/** A vCPU that loses its processor leaves its setting there no longer than that; it is loaded again at the next entry (SLD §6). */
+const splitLockNotifier = (splitLock: GuestSplitLock): PreemptNotifier => ({
+  schedIn: () => {},
+  schedOut: (cpu) => putGuestDetection(cpu as PinnedProcessor, splitLock),
+})
+
 function putVcpu(cpu: PinnedProcessor, vcpu: Vcpu): void {
+  if (vcpu.splitLock !== null) {
+    putGuestDetection(cpu, vcpu.splitLock)
+    cpu.current!.preemptNotifier = null
+  }
   putGuestFpu(cpu, vcpu.guestFpu)
 }
 
@@ -132,6 +144,7 @@ function runUntilAttention(cpu: PinnedProcessor, vcpu: Vcpu): number {
       if (!runnable(vcpu)) return NEEDS_SCHEDULER
     }
     if (vcpu.guestDebug & KVM_GUESTDBG_SINGLESTEP) vcpu.context.rflagsRest |= X86_EFLAGS_TF
+    if (vcpu.splitLock !== null) loadGuestDetection(cpu, vcpu, vcpu.splitLock)
     const reason = worldSwitch(cpu, vcpu)
     const result = handleExit(vcpu, cpu, reason)
     if (result !== ENTER_GUEST) return result
@@ -140,7 +153,7 @@ function runUntilAttention(cpu: PinnedProcessor, vcpu: Vcpu): number {
       vcpu.request(V.REQ_EVENT)
     }
     if (windowIsOpen(vcpu)) return irqWindowExit(vcpu)
-    if (cpu.needResched || !runnable(vcpu) || task.signalPending()) return NEEDS_SCHEDULER
+    if (cpu.needResched || vcpu.beforeEntry !== null || !runnable(vcpu) || task.signalPending()) return NEEDS_SCHEDULER
   }
 }
 
@@ -214,6 +227,11 @@ function serviceRequests(vcpu: Vcpu): number {
 function* runLoop(vcpu: Vcpu, task: Task, mask: SignalSet | null): Preemptible<number> {
   let result = NEEDS_SCHEDULER
   while (result === NEEDS_SCHEDULER) {
+    if (vcpu.beforeEntry !== null) {
+      const work = vcpu.beforeEntry
+      vcpu.beforeEntry = null
+      yield* work
+    }
     if (task.signalPending()) {
       result = interrupted(vcpu)
       break

@@ -33,6 +33,7 @@ export function resetVcpuState(vcpu: Vcpu, init: boolean): void {
   resetSegments(vcpu)
   resetControlRegisters(vcpu, init)
   resetMsrs(vcpu, init)
+  if (vcpu.splitLock !== null) vcpu.splitLock.testCtrl = 0n // SLD-51: stored only
   if (init) clearMpxState(vcpu)
   else {
     vcpu.xcr0 = XFEATURE_MASK_FP

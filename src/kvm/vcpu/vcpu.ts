@@ -1,6 +1,7 @@
 import { DR6_RESET, DR7_RESET } from '../../isa/control-registers.ts'
 import { X86_TRAP_DB, X86_TRAP_PF } from '../../isa/vectors.ts'
 import type { GuestFpu } from '../../linux/fpu/door.ts'
+import type { Preemptible } from '../../linux/preemption.ts'
 import type { Task } from '../../linux/task.ts'
 import { WaitQueue } from '../../linux/wait-queue.ts'
 import type { ExecutionContext } from '../../machine/execution-context.ts'
@@ -18,6 +19,7 @@ import type { VcpuStats } from '../stats.ts'
 import type { Vm } from '../vm.ts'
 import { ExceptionQueue, TRIPLE_FAULT } from './exception-queue.ts'
 import type { RunPage } from './run-page.ts'
+import type { GuestSplitLock } from './split-lock.ts'
 
 /** Work to do before the next guest entry, in the order of KAPI-21. */
 export const REQ_VM_DEAD = 1 << 0
@@ -47,6 +49,8 @@ export class Vcpu {
   readonly vmcs: Vmcs
   readonly run: RunPage
   readonly guestFpu: GuestFpu
+  /** Split-lock detection of the guest; null where guests have none. */
+  readonly splitLock: GuestSplitLock | null
   readonly stats: VcpuStats
   /** In-kernel local APIC, null without one. */
   lapic: Lapic | null = null
@@ -61,6 +65,8 @@ export class Vcpu {
   /** The task inside KVM_RUN, null outside; it sleeps in `wakeups` while the vCPU is halted. */
   runner: Task | null = null
   readonly wakeups = new WaitQueue()
+  /** What the thread must do before the guest is entered again, in code that may sleep; null = nothing. */
+  beforeEntry: Preemptible<void> | null = null
 
   // ---- CPUID and what follows from it (after_set_cpuid) ----
   cpuid: CpuidEntry[] = []
@@ -141,6 +147,7 @@ export class Vcpu {
     vmcs: Vmcs
     run: RunPage
     guestFpu: GuestFpu
+    splitLock: GuestSplitLock | null
     stats: VcpuStats
     pio: PioState
     mmio: (vcpu: Vcpu) => MmioState
@@ -152,6 +159,7 @@ export class Vcpu {
     this.vmcs = parts.vmcs
     this.run = parts.run
     this.guestFpu = parts.guestFpu
+    this.splitLock = parts.splitLock
     this.stats = parts.stats
     this.pio = parts.pio
     this.mmio = parts.mmio(this)

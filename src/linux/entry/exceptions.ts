@@ -1,3 +1,4 @@
+import { DR6_BUS_LOCK } from '../../isa/control-registers.ts'
 import { FXSAVE } from '../../isa/xfeatures.ts'
 import { saveRegisters } from '../fpu/registers.ts'
 import { handleXfdFault } from '../fpu/xfd-fault.ts'
@@ -29,6 +30,7 @@ import {
   TRAP_HWBKPT,
   TRAP_TRACE,
 } from '../signal/signals.ts'
+import { userBusLock, userSplitLock } from '../splitlock/user-traps.ts'
 import type { Task } from '../task.ts'
 
 const PF_WRITE = 2
@@ -51,15 +53,26 @@ export function handleException(cpu: HostCpu, task: Task): void {
     deviceNotAvailable(cpu as PinnedProcessor, task)
     return
   }
+  const rip = instructionAddress(task)
+  if (handleSplitLock(task, vector, fault.dr6, rip)) return
   task.trap.number = vector
   task.trap.errorCode = fault.hasErrorCode ? fault.errorCode : 0
-  const rip = instructionAddress(task)
   if (vector === 1) debugTrap(task, fault.dr6, rip)
   else if (vector === 16 || vector === 19) mathError(cpu, task, vector, rip)
   else {
     const { signal, code, address } = SIGNALS[vector] ?? GENERAL_PROTECTION
     forceFault(task, address === 'none' ? { signal, code } : { signal, code, address: address === 'rip' ? rip : 0 })
   }
+}
+
+/** #AC of a split lock and #DB of a bus lock, where they are not (only) a signal. True: nothing else is to be done. */
+function handleSplitLock(task: Task, vector: number, dr6: number, rip: number): boolean {
+  if (vector === 17) task.activity = userSplitLock(task, rip)
+  else if (vector === 1 && (dr6 & DR6_BUS_LOCK) !== 0) task.activity = userBusLock(task, rip)
+  else return false
+  task.activityKind = 'work'
+  // A trap for a bus lock may be one for a single step too; #AC that is no split lock is SIGBUS.
+  return vector === 1 ? (dr6 & (DR6_SINGLE_STEP | 0xf)) === 0 : task.activity !== null
 }
 
 /** Signal, si_code and si_addr of the exceptions that need no look at the state. LUX-40; arch/x86/kernel/traps.c. */

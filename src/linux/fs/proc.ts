@@ -1,4 +1,5 @@
 import type { Kernel } from '../kernel.ts'
+import { splitLockMitigate } from '../splitlock/sysctl.ts'
 import type { Task } from '../task.ts'
 import { cpuinfo } from './cpuinfo.ts'
 import { type Directory, FixedDirectory, type Node, Symlink } from './node.ts'
@@ -50,7 +51,7 @@ export function makeProc(kernel: Kernel): FixedDirectory {
   add('loadavg', () => `0.00 0.00 0.00 1/${kernel.tasks.size} ${Math.max(...kernel.tasks.keys(), 1)}\n`)
   add('stat', () => stat(kernel))
   add('filesystems', () => 'nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\n')
-  add('cmdline', () => 'console=ttyS0\n')
+  add('cmdline', () => `${kernel.commandLine}\n`)
   add('sys/kernel/ostype', () => `${uname.sysname}\n`)
   add('sys/kernel/osrelease', () => `${uname.release}\n`)
   add('sys/kernel/version', () => `${uname.version}\n`)
@@ -59,6 +60,10 @@ export function makeProc(kernel: Kernel): FixedDirectory {
   add('sys/kernel/threads-max', () => '62000\n')
   add('sys/kernel/core_pattern', () => 'core\n')
   add('sys/kernel/randomize_va_space', () => '0\n')
+  if (kernel.profile.splitLock.hasMitigateSysctl) {
+    const { read, write } = splitLockMitigate(kernel)
+    add('sys/kernel/split_lock_mitigate', read, write)
+  }
   add('sys/vm/overcommit_memory', () => '1\n')
   add('sys/vm/max_map_count', () => '65530\n')
   add('sys/vm/nr_hugepages', () => '0\n')

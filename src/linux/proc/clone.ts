@@ -204,6 +204,7 @@ function copyTask(parent: Task, request: CloneRequest): Task | number {
   child.shstk = shstk
   startShadowStack(child, flags)
   child.comm = parent.comm
+  child.splitLockAllowed = parent.splitLockAllowed // SLD-28
   child.affinity = parent.affinity
   child.cpuId = parent.cpuId
   child.blocked.copy(parent.blocked)

@@ -1,6 +1,7 @@
 import { releaseForIdle, switchIn, switchOut } from '../fpu/switch.ts'
 import type { Kernel } from '../kernel.ts'
 import type { HostCpu } from '../processor.ts'
+import { switchDetection } from '../splitlock/thread-flag.ts'
 import type { Task } from '../task.ts'
 import { runTask } from './run-task.ts'
 
@@ -154,6 +155,8 @@ export class Scheduler {
     task.runDelay += this.kernel.clock.now - task.readyAt
     task.rseqStale = true
     this.contextSwitches++
+    switchDetection(cpu, cpu.previous, task)
+    cpu.previous = task
     switchIn(task, cpu)
     this.kernel.descriptors.load(task, cpu)
     task.preemptNotifier?.schedIn(cpu)
@@ -168,6 +171,9 @@ export class Scheduler {
     }
     task.cpu = null
     cpu.current = null
-    if (cpu.queue.length === 0) releaseForIdle(cpu)
+    if (cpu.queue.length > 0) return
+    switchDetection(cpu, cpu.previous, null)
+    cpu.previous = null
+    releaseForIdle(cpu)
   }
 }

@@ -1,0 +1,53 @@
+import { MSR_IA32_DEBUGCTLMSR } from '../../isa/msr-index.ts'
+import type { Kernel } from '../kernel.ts'
+import type { HostCpu, PinnedProcessor } from '../processor.ts'
+import type { SplitLock } from './state.ts'
+import { setDetection } from './test-ctrl.ts'
+
+const DEBUGCTLMSR_BUS_LOCK_DETECT = 4n
+
+/** What boot does about split locks on every processor, and says in the log. SLD-14; Linux 6.12 split_lock_init(), bus_lock_init(). */
+export function bootSplitLock(kernel: Kernel): void {
+  const { splitLock } = kernel
+  if (!splitLock.hasSplitLockDetect && !splitLock.hasBusLockDetect) return
+  for (const cpu of kernel.cpus) {
+    if (splitLock.hasSplitLockDetect) setDetection(cpu as PinnedProcessor, detectsByAc(splitLock))
+    if (splitLock.hasBusLockDetect) setBusLockTrap(cpu, detectsByDb(splitLock))
+  }
+  const text = announcement(splitLock)
+  if (text !== null) kernel.log.write(`x86/split lock detection: ${text}`)
+}
+
+/** Split locks raise #AC: in warn and fatal mode, where the processor can. */
+export const detectsByAc = ({ mode, hasSplitLockDetect }: SplitLock): boolean =>
+  hasSplitLockDetect && (mode === 'warn' || mode === 'fatal')
+
+/** Bus locks raise #DB: where the processor can and #AC does not do it. */
+const detectsByDb = (splitLock: SplitLock): boolean =>
+  splitLock.hasBusLockDetect && splitLock.mode !== 'off' && !detectsByAc(splitLock)
+
+function setBusLockTrap({ processor }: HostCpu, on: boolean): void {
+  const others = processor.rdmsr(MSR_IA32_DEBUGCTLMSR) & ~DEBUGCTLMSR_BUS_LOCK_DETECT
+  processor.wrmsr(MSR_IA32_DEBUGCTLMSR, others | (on ? DEBUGCTLMSR_BUS_LOCK_DETECT : 0n))
+}
+
+/** The line of the boot log (sld_state_show). */
+function announcement(splitLock: SplitLock): string | null {
+  const { mode, hasSplitLockDetect } = splitLock
+  switch (mode) {
+    case 'off':
+      return 'disabled'
+    case 'warn':
+      return hasSplitLockDetect
+        ? '#AC: crashing the kernel on kernel split_locks and warning on user-space split_locks'
+        : '#DB: warning on user-space bus_locks'
+    case 'fatal':
+      return hasSplitLockDetect
+        ? '#AC: crashing the kernel on kernel split_locks and sending SIGBUS on user-space split_locks'
+        : '#DB: sending SIGBUS on user-space bus_locks'
+    case 'ratelimit':
+      return splitLock.hasBusLockDetect
+        ? `#DB: setting system wide bus lock rate limit to ${splitLock.busLockRate.burst}/sec`
+        : null
+  }
+}
