@@ -8,6 +8,7 @@ import type { Kernel } from '../linux/kernel.ts'
 import { ENGINE_SWITCHES, type EngineOptions } from '../machine/code-cache.ts'
 import { Machine } from '../machine/machine.ts'
 import { kernelProfile } from '../profiles/index.ts'
+import { bootParameters } from './boot-parameters.ts'
 
 export interface HostOptions {
   readonly cpu: string
@@ -18,6 +19,8 @@ export interface HostOptions {
   readonly engine?: string
   /** `kvm_intel.nested=1` */
   readonly param?: readonly string[]
+  /** `split_lock_detect=fatal` */
+  readonly boot?: readonly string[]
 }
 
 export interface ProgramHost {
@@ -37,7 +40,7 @@ export function programHost(options: HostOptions): ProgramHost {
     engine: engineOptions(options.engine ?? ''),
     seed: options.seed,
   })
-  const kernel = bootKernel(machine, { profile, seed: options.seed })
+  const kernel = bootKernel(machine, { profile, seed: options.seed, ...bootParameters(options.boot ?? []) })
   loadKvm(kernel, machine, moduleParameters(options.param ?? [], model.vendor))
   return { machine, kernel }
 }

@@ -9,6 +9,7 @@ import { MsrError, ProcessDied, SyscallError } from '../vmm/errors.ts'
 import { Host } from '../vmm/modelled/host.ts'
 import { GuestFileError, readGuestFile } from '../vmm/small-vmm/guest-file.ts'
 import { RestoreError, SmallVmm, type SmallVmmWatcher } from '../vmm/small-vmm/small-vmm.ts'
+import { bootParameters } from './boot-parameters.ts'
 import { type DriveEnd, driveGuest } from './drive-guest.ts'
 import { decoderModule, engineOptions } from './program-host.ts'
 import { EXIT_BROKEN_PIPE, EXIT_FAILURE, EXIT_NOT_RUNNABLE, oneLine, report } from './report.ts'
@@ -138,13 +139,14 @@ class Run {
   }
 
   private newHost(cpu: string, guestBytes: number): Host {
-    const { kernel, seed, engine } = this.options
+    const { kernel, seed, engine, boot } = this.options
     const host = new Host({
       cpu,
       kernel,
       memory: guestBytes + HOST_OVERHEAD,
       processors: 1,
       seed,
+      ...bootParameters(boot),
       decoder: decoderModule(),
       engine: engineOptions(engine ?? ''),
     })

@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { count, seed } from './option-values.ts'
+import { collect, count, seed } from './option-values.ts'
 
 /** `worldswitch run` on the command line. */
 
@@ -30,6 +30,7 @@ export interface RunOptions {
   readonly explain: boolean
   readonly seed: number
   readonly engine?: string
+  readonly boot: readonly string[]
 }
 
 const EXAMPLE =
@@ -54,6 +55,7 @@ export function addRunCommand(program: Command): void {
     .option('--stats', 'print counts at the end', false)
     .option('--explain', 'print why calls were refused, with the rule', false)
     .option('--seed <n>', 'seed of every random choice of the run', seed, 1)
+    .option('--boot <parameter>', 'boot parameter of the host: split_lock_detect=fatal; repeatable', collect, [])
     .option('--engine <switches>', 'turn engine optimizations off: no-tiers,no-jumpCache,... or regionLimit=N')
     .argument('[guest]')
     .action(async (guest: string | undefined, options: RunOptions) => {

@@ -36,6 +36,7 @@ program
   .option('--seed <n>', 'seed of every random choice of the run', seed, 1)
   .option('--max-instructions <n>', 'stop after this many instructions of host and guests together', count)
   .option('--param <module.name=value>', 'set a module parameter of the host: kvm_intel.nested=1; repeatable', collect, [])
+  .option('--boot <parameter>', 'boot parameter of the host: split_lock_detect=fatal, strict_sas_size; repeatable', collect, [])
   .option('--engine <switches>', 'turn engine optimizations off: no-tiers,no-jumpCache,... or regionLimit=N')
   .argument('<program>')
   .argument('[arguments...]')

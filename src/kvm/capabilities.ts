@@ -24,11 +24,13 @@ export const KVM_X86_DISABLE_VALID_EXITS = 0xf
 /** KVM_GUESTDBG_VALID_MASK. */
 const GUESTDBG_VALID_MASK = 0x1f0003
 const XSAVE_BYTES = 4096
+/** KVM_BUS_LOCK_DETECTION_OFF 1, KVM_BUS_LOCK_DETECTION_EXIT 2. SLD-40. */
+export const KVM_BUS_LOCK_DETECTION_VALID_MODE = 3
 
 /**
  * KVM_CHECK_EXTENSION on x86: capability -> answer; a capability without a row is 0. KAPI-11. What this model does not have is
  * absent on purpose (KAPI-134): nested virtualization, SMM, vPMU, Hyper-V, Xen, SGX, SEV, private memory, dirty rings, TSC
- * scaling in hardware, bus-lock and notify exits, pre-faulting.
+ * scaling in hardware, notify exits, pre-faulting.
  */
 export const CAPABILITY_ANSWERS: Partial<Record<KvmCapName, Answer>> = {
   KVM_CAP_IRQCHIP: 1,
@@ -104,6 +106,7 @@ export const CAPABILITY_ANSWERS: Partial<Record<KvmCapName, Answer>> = {
   KVM_CAP_ASYNC_PF_INT: 1,
   KVM_CAP_LAST_CPU: 1,
   KVM_CAP_STEAL_TIME: 1,
+  KVM_CAP_X86_BUS_LOCK_EXIT: ({ kvm }) => (kvm.hasBusLockExit ? KVM_BUS_LOCK_DETECTION_VALID_MODE : 0),
   KVM_CAP_X86_USER_SPACE_MSR: 1,
   KVM_CAP_X86_MSR_FILTER: 1,
   KVM_CAP_ENFORCE_PV_FEATURE_CPUID: 1,

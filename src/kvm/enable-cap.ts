@@ -2,7 +2,7 @@ import { EEXIST, EINVAL, ENXIO, EPERM } from '../linux/errno.ts'
 import { KVM_CAP, type KvmCapName } from './abi/capabilities.ts'
 import type { ValueOf } from './abi/struct-layout.ts'
 import type { kvm_enable_cap } from './abi/structs.ts'
-import { KVM_X86_DISABLE_VALID_EXITS } from './capabilities.ts'
+import { KVM_BUS_LOCK_DETECTION_VALID_MODE, KVM_X86_DISABLE_VALID_EXITS } from './capabilities.ts'
 import { updatePvFeatures } from './cpuid/vcpu-cpuid.ts'
 import type { IoctlCall } from './ioctl-table.ts'
 import type { Vcpu } from './vcpu/vcpu.ts'
@@ -41,6 +41,14 @@ const VM_CAPS: Partial<Record<KvmCapName, Enable>> = {
     if (args[0] & ~3n) return call.refuse(EINVAL, 'KAPI-62', 'unknown x2APIC flags')
     if (args[0] & 1n) vm.x2apicIds32 = true
     if (args[0] & 2n) vm.x2apicNoBroadcastQuirk = true
+    return 0
+  },
+  KVM_CAP_X86_BUS_LOCK_EXIT: (vm, args, call) => {
+    const mode = args[0]
+    if (mode & ~BigInt(KVM_BUS_LOCK_DETECTION_VALID_MODE)) return call.refuse(EINVAL, 'SLD-40', 'unknown bus-lock modes')
+    if (mode === BigInt(KVM_BUS_LOCK_DETECTION_VALID_MODE)) return call.refuse(EINVAL, 'SLD-40', 'OFF and EXIT together')
+    // Once on it stays on; without the control it means nothing.
+    if (mode & 2n && vm.kvm.hasBusLockExit) vm.busLockExits = true
     return 0
   },
   KVM_CAP_X86_DISABLE_EXITS: (vm, args, call) => {

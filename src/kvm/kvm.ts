@@ -1,5 +1,5 @@
 import type { CpuModel } from '../isa/cpu-model.ts'
-import { MSR_IA32_ARCH_CAPABILITIES, MSR_IA32_MISC_ENABLE } from '../isa/msr-index.ts'
+import { MSR_IA32_ARCH_CAPABILITIES, MSR_IA32_MISC_ENABLE, MSR_IA32_VMX_PROCBASED_CTLS2 } from '../isa/msr-index.ts'
 import {
   XFEATURE_MASK_AVX512,
   XFEATURE_MASK_BNDCSR,
@@ -88,6 +88,11 @@ export class Kvm {
   readonly vms = new Set<Vm>()
   readonly msrList: readonly number[]
   readonly featureMsrs: readonly number[]
+  /**
+   * VMX secondary control bit 30: a bus lock exits. Where the model does not state IA32_VMX_PROCBASED_CTLS2, parts with the
+   * debug exception are taken to have it: Intel brought both together (SDM Vol. 3C 25.6.2; not read from a chip).
+   */
+  readonly hasBusLockExit: boolean
   /** MSR_IA32_CORE_CAPS for guests, where they can have it (SLD-44). */
   readonly supportedCoreCapabilities: bigint
   private readonly advertised: ReadonlySet<number>
@@ -131,6 +136,9 @@ export class Kvm {
     this.supportedXss = (this.hostXss & profile.kvm.supportedXss & ~XFEATURE_MASK_CET) >>> 0
     this.cr4Reserved = cr4ReservedBits((feature) => this.caps.has(feature))
     this.eferReserved = eferReservedBits(this.caps, this.isAmd)
+    const secondary = model.msrs.get(MSR_IA32_VMX_PROCBASED_CTLS2)
+    const mayBusLockExit = secondary === undefined ? model.has('bus-lock-detect') : ((secondary >> 62n) & 1n) !== 0n
+    this.hasBusLockExit = !this.isAmd && mayBusLockExit
     this.supportedCoreCapabilities = supportedCoreCapabilities(kernel)
     this.msrList = msrIndexList(this)
     this.featureMsrs = featureMsrList(this)

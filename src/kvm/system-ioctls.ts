@@ -1,13 +1,20 @@
-import { MSR_AMD64_DE_CFG, MSR_IA32_ARCH_CAPABILITIES, MSR_IA32_UCODE_REV, MSR_PLATFORM_INFO } from '../isa/msr-index.ts'
+import {
+  MSR_AMD64_DE_CFG,
+  MSR_IA32_ARCH_CAPABILITIES,
+  MSR_IA32_CORE_CAPS,
+  MSR_IA32_UCODE_REV,
+  MSR_PLATFORM_INFO,
+} from '../isa/msr-index.ts'
 import { E2BIG, EFAULT, EINVAL, ENOMEM, ENOTTY, ENXIO } from '../linux/errno.ts'
 import { guestPermission } from '../linux/fpu/door.ts'
+import { hostDetectsSplitLocks, hostSplitLockMode } from '../linux/splitlock/door.ts'
 import type { ValueOf } from './abi/struct-layout.ts'
 import { decode, encode, struct, u64 } from './abi/struct-layout.ts'
 import { kvm_cpuid_entry2, kvm_device_attr, kvm_msr_entry, kvm_msr_list, kvm_msrs } from './abi/structs.ts'
 import { checkExtension } from './capabilities.ts'
 import type { CpuidEntry } from './cpuid/entries.ts'
 import { KVM_MAX_CPUID_ENTRIES } from './cpuid/entries.ts'
-import { emulatedCpuid, supportedCpuid } from './cpuid/supported-cpuid.ts'
+import { emulatedCpuid, type SupportedCpuidInput, supportedCpuid } from './cpuid/supported-cpuid.ts'
 import { readEntryRoom, writeCpuidList } from './cpuid/vcpu-cpuid.ts'
 import { createVmFile } from './files.ts'
 import { gives, type IoctlCall, type IoctlTable, immediate, ioctlTable, raw, refused, takes } from './ioctl-table.ts'
@@ -80,6 +87,15 @@ function paddingIsZero(call: IoctlCall, count: number): boolean {
   return true
 }
 
+function offeredSplitLock({ profile, kernel }: Kvm): NonNullable<SupportedCpuidInput['splitLock']> | null {
+  const { guestVirtualization } = profile.splitLock
+  if (guestVirtualization === 'none') return null
+  return {
+    hints: guestVirtualization === 'v10' && hostDetectsSplitLocks(kernel),
+    hostIsFatal: hostSplitLockMode(kernel) === 'fatal',
+  }
+}
+
 const supported = (kvm: Kvm, call: IoctlCall): CpuidEntry[] =>
   supportedCpuid({
     host: kvm.hostOn(call.task),
@@ -90,6 +106,7 @@ const supported = (kvm: Kvm, call: IoctlCall): CpuidEntry[] =>
     guestPermission: guestPermission(call.task),
     hidesXtileCfg: kvm.profile.kvm.hidesXtileCfgWithoutPermission,
     reportsTmulSubleaf1: kvm.profile.kvm.reportsTmulSubleaf1,
+    splitLock: offeredSplitLock(kvm),
   })
 
 const DE_CFG_LFENCE_SERIALIZE = 2n
@@ -101,6 +118,7 @@ export function featureMsr(kvm: Kvm, index: number): bigint | null {
   const vmx = kvm.nestedVmx?.get(index)
   if (vmx !== undefined) return vmx
   if (index === MSR_IA32_ARCH_CAPABILITIES) return kvm.archCapabilities
+  if (index === MSR_IA32_CORE_CAPS) return kvm.supportedCoreCapabilities
   if (index === MSR_IA32_UCODE_REV) return kvm.model.msrs.get(MSR_IA32_UCODE_REV) ?? 0n
   // Linux makes LFENCE serializing on every AMD part with SSE2.
   if (index === MSR_AMD64_DE_CFG) return DE_CFG_LFENCE_SERIALIZE

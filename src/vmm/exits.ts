@@ -139,6 +139,13 @@ export interface MemoryFaultExit {
   readonly gpa: bigint
   readonly size: bigint
 }
+/** An exception of the guest that the host deals with by a signal: KVM_EXIT_EXCEPTION (SLD-33). */
+export interface ExceptionExit {
+  readonly reason: 'exception'
+  /** Vector. */
+  readonly exception: number
+  readonly errorCode: number
+}
 /** An exit without fields of its own. */
 export interface PlainExit {
   readonly reason:
@@ -171,6 +178,7 @@ export type VcpuExit =
   | InternalErrorExit
   | FailEntryExit
   | DebugExit
+  | ExceptionExit
   | HypercallExit
   | SystemEventExit
   | MemoryFaultExit
@@ -232,6 +240,8 @@ export class ExitReader {
         return { reason: 'internal-error', suberror: this.u32(0), data: this.u64s(8, Math.min(this.u32(4), 16)) }
       case X.KVM_EXIT_FAIL_ENTRY:
         return { reason: 'fail-entry', hardwareEntryFailureReason: this.u64(0), cpu: this.u32(8) }
+      case X.KVM_EXIT_EXCEPTION:
+        return { reason: 'exception', exception: this.u32(0), errorCode: this.u32(4) }
       case X.KVM_EXIT_DEBUG:
         return { reason: 'debug', exception: this.u32(0), pc: this.u64(8), dr6: this.u64(0x10), dr7: this.u64(0x18) }
       case X.KVM_EXIT_HYPERCALL:

@@ -10,6 +10,15 @@ export interface RefusalReason {
  */
 export type Interruption = 'limit' | 'idle' | 'signal'
 
+/** A signal that a process got: as its handler would see it. */
+export interface ProcessSignal {
+  readonly signal: number
+  /** si_code */
+  readonly code: number
+  /** si_addr of a fault, 0 for other signals. */
+  readonly address: number
+}
+
 /**
  * A process that uses KVM, as the typed client sees it: somebody who makes system calls of x86-64 Linux and whose memory we can
  * reach. The modelled host is one backend (`modelled/`); the process this program runs in, with a real /dev/kvm, can be another.
@@ -51,6 +60,9 @@ export interface ProcessBackend {
    * of their own has none.
    */
   clone?(flags: number): ProcessBackend | number
+
+  /** Signals that reached the process since it was last asked, oldest first. Its handlers return at once and do nothing. */
+  takeSignals(): readonly ProcessSignal[]
 
   /** Ends the process: files are closed, memory is freed. */
   exit(): void

@@ -7,7 +7,7 @@ import { PROT_READ, PROT_WRITE } from '../linux/mm/vma.ts'
 import { ArchPrctl } from './arch-prctl.ts'
 import { KvmError, SyscallError } from './errors.ts'
 import { Kvm } from './kvm.ts'
-import type { ProcessBackend } from './process-backend.ts'
+import type { ProcessBackend, ProcessSignal } from './process-backend.ts'
 import { ProcessMemory } from './process-memory.ts'
 
 /** arch/x86/entry/syscalls/syscall_64.tbl */
@@ -76,6 +76,11 @@ export class Process {
   /** Ends the process: its file descriptors are closed, its memory is freed. Nothing of it may be used afterwards. */
   exit(): void {
     this.backend.exit()
+  }
+
+  /** Signals that the process got since it was last asked, as by handlers that return: SIGBUS for a guest's split lock (SLD-34). */
+  takeSignals(): readonly ProcessSignal[] {
+    return this.backend.takeSignals()
   }
 
   openKvm(path = '/dev/kvm'): Kvm {

@@ -31,6 +31,7 @@ export interface TestHostOptions {
   processors?: number
   physicalBytes?: number
   strictSigaltstack?: boolean
+  splitLockDetect?: string
 }
 
 /** A booted host without programs. */
@@ -42,7 +43,12 @@ export function bootHost(options: TestHostOptions = {}): Kernel {
     decoder: icedModule(),
   })
   const profile = kernelProfile(options.profile ?? 'linux-6.12')
-  return bootKernel(machine, { profile, strictSigaltstack: options.strictSigaltstack ?? false })
+  const { splitLockDetect } = options
+  return bootKernel(machine, {
+    profile,
+    strictSigaltstack: options.strictSigaltstack ?? false,
+    ...(splitLockDetect === undefined ? {} : { splitLockDetect }),
+  })
 }
 
 /** A process without a program, running on processor 0, whose system calls a test makes itself. */

@@ -12,6 +12,11 @@ const KVM_CPUID_FEATURES = 0x40000001
 /** Bits of 0x40000001.EAX: features 0 1 3 4 5 6 7 9 10 11 12 13 14 and 24. KAPI-83. */
 const KVM_PV_FEATURES = 0x01007efb
 
+/** v9 and v10 only: these bits mean something else today (SLD-50). */
+const PV_SPLIT_LOCK_DETECT = 1 << 15
+const PV_SPLIT_LOCK_FATAL = 1 << 1
+const CORE_CAPABILITIES = 1 << 30
+
 export interface SupportedCpuidInput {
   readonly host: HostCpu
   readonly caps: KvmCpuCaps
@@ -25,6 +30,8 @@ export interface SupportedCpuidInput {
   readonly hidesXtileCfg: boolean
   /** `profile.kvm.reportsTmulSubleaf1`. */
   readonly reportsTmulSubleaf1: boolean
+  /** Split-lock detection is offered to guests: MSR_IA32_CORE_CAPS is there (SLD-44), with v10's hints (SLD-50). */
+  readonly splitLock?: { readonly hints: boolean; readonly hostIsFatal: boolean } | null
 }
 
 /**
@@ -52,7 +59,19 @@ export function supportedCpuid(input: SupportedCpuidInput): CpuidEntry[] {
     for (let leaf = base + 1; leaf <= first.eax; leaf++) appendLeaf(input, list, leaf, limit)
   }
   list.push(entry(KVM_CPUID_SIGNATURE, 0, 0, KVM_CPUID_FEATURES, 0x4b4d564b, 0x564b4d56, 0x4d))
-  list.push(entry(KVM_CPUID_FEATURES, 0, 0, KVM_PV_FEATURES, 0, 0, 0))
+  const { splitLock } = input
+  const hinted = splitLock?.hints === true
+  list.push(
+    entry(
+      KVM_CPUID_FEATURES,
+      0,
+      0,
+      KVM_PV_FEATURES | (hinted ? PV_SPLIT_LOCK_DETECT : 0),
+      0,
+      0,
+      hinted && splitLock.hostIsFatal ? PV_SPLIT_LOCK_FATAL : 0,
+    ),
+  )
   return list
 }
 
@@ -107,7 +126,7 @@ const structuredFeatures: LeafRule = (e, input, list) => {
   const highest = (e.eax = Math.min(e.eax, 2))
   e.ebx = input.caps.word('CPUID_7_0_EBX')
   e.ecx = input.caps.word('CPUID_7_ECX')
-  e.edx = input.caps.word('CPUID_7_EDX')
+  e.edx = (input.caps.word('CPUID_7_EDX') | (input.splitLock ? CORE_CAPABILITIES : 0)) >>> 0
   if (highest >= 1) {
     const sub1 = appendHost(input, list, 7, 1)
     sub1.eax = input.caps.word('CPUID_7_1_EAX')

@@ -15,6 +15,8 @@ import type { Vcpu } from '../vcpu/vcpu.ts'
 export interface VirtualizingProcessor extends HostProcessor {
   enterGuest(vmcs: Vmcs, budget: number): number
   emulateInstruction(vmcs: Vmcs, port: MmioPort): number
+  /** The last emulated instruction had a locked operand across cache lines. */
+  readonly emulatedSplitLock: boolean
   cpuid(leaf: number, subleaf: number): CpuidRegisters
 }
 
@@ -58,6 +60,8 @@ export function emulateOne(cpu: PinnedProcessor, vcpu: Vcpu, port: MmioPort): nu
   const result = processor.emulateInstruction(vcpu.vmcs, port)
   cpu.account(processor.retired)
   loadHostXsaveState(processor, vcpu)
+  // SLD-46: no #AC for anybody.
+  if (processor.emulatedSplitLock) cpu.kernel.log.warnOnce('kvm: emulating exchange as write')
   return result
 }
 

@@ -23,6 +23,10 @@ export interface HostOptions {
   readonly processors?: number
   /** Seed of every random choice. Default 1. */
   readonly seed?: number
+  /** Boot parameter split_lock_detect: `off`, `warn`, `fatal`, `ratelimit:N`; default `warn` where the processor can (SLD-13). */
+  readonly splitLockDetect?: string
+  /** Boot parameter strict_sas_size (PERM-31). */
+  readonly strictSigaltstack?: boolean
   /** iced-x86's compiled .wasm; default the one given to `registerDecoder`. */
   readonly decoder?: WebAssembly.Module
   readonly engine?: EngineOptions
@@ -75,7 +79,13 @@ export class Host {
       engine: options.engine ?? {},
       seed: options.seed ?? 1,
     })
-    this.kernel = bootKernel(this.machine, { profile, seed: options.seed ?? 1 })
+    const { splitLockDetect, strictSigaltstack } = options
+    this.kernel = bootKernel(this.machine, {
+      profile,
+      seed: options.seed ?? 1,
+      ...(splitLockDetect === undefined ? {} : { splitLockDetect }),
+      ...(strictSigaltstack === undefined ? {} : { strictSigaltstack }),
+    })
     loadKvm(this.kernel, this.machine, options.parameters)
     this.held = new HeldTasks(this.kernel)
   }

@@ -16,7 +16,7 @@ import type { Task } from '../../linux/task.ts'
 import { REG } from '../../machine/execution-context.ts'
 import type { Machine } from '../../machine/machine.ts'
 import { ProcessDied } from '../errors.ts'
-import type { Interruption, ProcessBackend, RefusalReason } from '../process-backend.ts'
+import type { Interruption, ProcessBackend, ProcessSignal, RefusalReason } from '../process-backend.ts'
 import type { HeldTasks } from './held-tasks.ts'
 
 const NR_ioctl = 16
@@ -31,6 +31,7 @@ const INTERRUPTING = SignalSet.of(SIGALRM)
 export class ModelledProcess implements ProcessBackend {
   readonly description: string
   interruption: Interruption = 'signal'
+  private readonly signals: ProcessSignal[] = []
   retired = 0
   readonly machine: Machine
   readonly kernel: Kernel
@@ -149,6 +150,7 @@ export class ModelledProcess implements ProcessBackend {
     }
     if ((task.state as string) === 'dead') this.bury(`process ${this.pid} died: ${this.kernel.log.lines.at(-1) ?? ''}`, null)
     this.mustLive()
+    this.handleSignals()
     const result = context.hi(REG.RAX) * TWO_32 + (context.lo(REG.RAX) >>> 0)
     // A handler ran, and it does not ask for the call to be made again (LUX-13).
     return result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK ? -EINTR : result
@@ -232,6 +234,17 @@ export class ModelledProcess implements ProcessBackend {
     task.pending.add({ signal: SIGALRM, code: SI_KERNEL })
     task.wake()
     this.kernel.clock.allowance = Number.POSITIVE_INFINITY
+  }
+
+  takeSignals(): readonly ProcessSignal[] {
+    return this.signals.splice(0)
+  }
+
+  /** What is pending on return to user mode is delivered, to handlers that return at once. */
+  private handleSignals(): void {
+    const { pending, blocked } = this.task
+    for (let info = pending.take(blocked); info !== null; info = pending.take(blocked))
+      this.signals.push({ signal: info.signal, code: info.code, address: info.address ?? 0 })
   }
 
   private bury(message: string, rule: string | null): void {
