@@ -1,4 +1,16 @@
-import { existsSync, mkdirSync, readdirSync, statSync, symlinkSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { exec, fixture, Scratch } from './command.ts'
 
@@ -17,7 +29,23 @@ const scratch = new Scratch()
 const SECRET = 'SECRET OF THE HOST\n'
 const shown = scratch.at('shown')
 
+/** A copy of the program in a folder of its own, outside of /tmp, /dev and /run, which the model has itself. */
+const own = join(ownFolder(), 'files')
+
+function ownFolder(): string {
+  for (const parent of ['/var/tmp', process.cwd(), homedir(), '/opt']) {
+    if (/^\/(tmp|dev|run)(\/|$)/.test(parent)) continue
+    try {
+      return mkdtempSync(join(parent, '.worldswitch-test-'))
+    } catch {
+      // Not ours to write in.
+    }
+  }
+  throw new Error('no writable folder outside of /tmp, /dev and /run for a copy of the test program')
+}
+
 beforeAll(() => {
+  copyFileSync(fixture('files'), own)
   mkdirSync(scratch.at('secret'))
   scratch.write('secret/file', SECRET, 0o644)
   mkdirSync(`${shown}/below`, { recursive: true })
@@ -28,7 +56,10 @@ beforeAll(() => {
   symlinkSync(scratch.at('secret/file'), `${shown}/absolute-out`)
   symlinkSync('below/file', `${shown}/in`)
 })
-afterAll(() => scratch.remove())
+afterAll(() => {
+  scratch.remove()
+  rmSync(join(own, '..'), { recursive: true, force: true })
+})
 
 const ENOENT = -2
 const EXDEV_OR_EACCES = /^rename -(13|18)\n$/
@@ -38,7 +69,7 @@ const EROFS = -30
 async function files(binds: string[], ...words: string[]): Promise<string> {
   const ran = await exec(
     binds.flatMap((bind) => ['--bind', bind]),
-    'files',
+    own,
     words,
   )
   expect(ran).toMatchObject({ status: 0, stderr: '' })
@@ -57,7 +88,7 @@ describe('without a bind a program sees its own file and nothing else of this ma
       '/etc/shadow',
       '/root',
       '/home',
-    ]
+    ].filter((path) => !own.startsWith(`${path}/`))
     const printed = await files([], ...paths.flatMap((path) => ['show', path]))
     expect(printed).toBe(` ${ENOENT}\n`.repeat(paths.length))
   })
@@ -65,7 +96,6 @@ describe('without a bind a program sees its own file and nothing else of this ma
     expect(await files([], 'show', '/etc/passwd')).toBe('root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n')
   })
   test.concurrent('its own file, read-only, under its own name and as /proc/self/exe', async () => {
-    const own = fixture('files')
     const words = [
       'magic',
       own,
@@ -86,8 +116,9 @@ describe('without a bind a program sees its own file and nothing else of this ma
     expect(statSync(own).size).toBeGreaterThan(1000)
   })
   test.concurrent('nor what lies beside it', async () => {
-    const folder = fixture('files').replace(/\/files$/, '')
-    expect(await files([], 'list', folder, 'show', `${folder}/files.c`)).toBe(`files \n ${ENOENT}\n`)
+    const folder = join(own, '..')
+    writeFileSync(join(folder, 'beside'), SECRET)
+    expect(await files([], 'list', folder, 'show', join(folder, 'beside'))).toBe(`files \n ${ENOENT}\n`)
   })
   test.concurrent('its descriptors are its streams', async () => {
     expect(await files([], 'list', '/proc/self/fd')).toBe('0 1 2 3 \n')
