@@ -74,9 +74,13 @@ const ALL_ONES = 0xffff_ffff_ffff_ffffn
 
 // ---- extended state (rules XSAVE-01..32) ----
 
-/** Components that GET may show: what the guest's CPUID has, and FP and SSE always. XSAVE-06. */
+/**
+ * Components that GET may show: what the guest's CPUID has, and FP and SSE always. XSAVE-06. Where KVM_SET_CPUID2 narrows the image's
+ * own set to that, nothing else trims, so that a vCPU without CPUID shows all the host has (XSAVE-33).
+ */
 function trimOf(vcpu: Vcpu): number {
-  if (!vcpu.vm.kvm.profile.xsave.getTrimsToGuestFeatures) return 0xffffffff
+  const { getTrimsToGuestFeatures, setBoundToGuestFeatures } = vcpu.vm.kvm.profile.xsave
+  if (!getTrimsToGuestFeatures || setBoundToGuestFeatures) return 0xffffffff
   return (vcpu.guestSupportedXcr0 | XFEATURE_MASK_FPSSE) >>> 0
 }
 
