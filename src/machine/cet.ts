@@ -1,4 +1,41 @@
-/** Bits of IA32_U_CET and IA32_S_CET (CET-03; SDM Vol. 1, 17.2 and 17.3). */
+import { X86_CR4_CET } from '../isa/control-registers.ts'
+import { CTL, type ExecutionContext } from './execution-context.ts'
+import { CONTROL, U_CET } from './memory-map.ts'
+import type { Processor } from './processor.ts'
+
+/** Bits of IA32_U_CET and IA32_S_CET (CET-03; SDM Vol. 1, 17.2 and 17.3). Bits 63:12 are the base of the legacy bitmap. */
 export const CET_SH_STK_EN = 1 << 0
 export const CET_WR_SHSTK_EN = 1 << 1
 export const CET_ENDBR_EN = 1 << 2
+export const CET_LEG_IW_EN = 1 << 3
+export const CET_NO_TRACK_EN = 1 << 4
+export const CET_SUPPRESS_DIS = 1 << 5
+export const CET_RESERVED = 0x3c0
+export const CET_SUPPRESS = 1 << 10
+/** The next instruction must be ENDBRANCH. */
+export const CET_TRACKER = 1 << 11
+
+export const VECTOR_CP = 21
+/** #CP error codes (CET-53). */
+export const CP_NEAR_RET = 1
+export const CP_FAR_RET_IRET = 2
+export const CP_ENDBRANCH = 3
+export const CP_RSTORSSP = 4
+export const CP_SETSSBSY = 5
+
+const CR0_PE = 1
+const RFLAGS_VM = 1 << 17
+
+/** Wasm offset of IA32_U_CET (CPL 3) or IA32_S_CET (below). */
+export const cetRegister = (p: Processor, ctx: ExecutionContext, cpl: number): number =>
+  cpl === 3 ? p.registerFile + U_CET : ctx.base + CONTROL + CTL.S_CET * 8
+
+/** Low half of the register that rules code at `cpl`; 0 where CET is off: CR4.CET clear, real-address and virtual-8086 mode (CET-50). */
+export function cetSettings(p: Processor, ctx: ExecutionContext, cpl: number): number {
+  if ((ctx.ctlLo(CTL.CR4) & X86_CR4_CET) === 0) return 0
+  if ((ctx.ctlLo(CTL.CR0) & CR0_PE) === 0 || (ctx.rflagsRest & RFLAGS_VM) !== 0) return 0
+  return ctx.mem.i32[cetRegister(p, ctx, cpl) >> 2]
+}
+
+export const shadowStackEnabled = (p: Processor, ctx: ExecutionContext, cpl: number): boolean =>
+  (cetSettings(p, ctx, cpl) & CET_SH_STK_EN) !== 0

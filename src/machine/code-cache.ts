@@ -10,7 +10,7 @@ import {
   REGION_COUNTER_BASE,
   REGION_SLOTS,
 } from './memory-map.ts'
-import { MODE_BITS } from './mode.ts'
+import { MODE_BITS, MODE_ENDBRANCH_DUE } from './mode.ts'
 import type { SoftwareTlbPool } from './software-tlb.ts'
 import { bitnessOf, type CompiledRegion, RegionCompiler } from './translate/region.ts'
 import { jumpCacheOffset, runtimeModule } from './wasm/runtime-module.ts'
@@ -184,7 +184,7 @@ export class CodeCache {
   ): Region | null {
     if (this.freeSlots.length === 0) this.dropAll()
     this.fillWindow(hpaPage, tailPage, mode)
-    const limit = single || tailPage >= 0 ? 1 : this.options.regionLimit
+    const limit = single || tailPage >= 0 || (mode & MODE_ENDBRANCH_DUE) !== 0 ? 1 : this.options.regionLimit
     const slot = this.freeSlots.pop()!
     const hot = !this.options.tiers
     const compiled = this.compiler.compile({ ripLo, ripHi, mode }, offset, limit, slot, hot)

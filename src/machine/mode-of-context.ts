@@ -1,5 +1,5 @@
 import { X86_CR4_CET } from '../isa/control-registers.ts'
-import { CET_SH_STK_EN } from './cet.ts'
+import { CET_ENDBR_EN, CET_SH_STK_EN, CET_TRACKER } from './cet.ts'
 import { CTL, type ExecutionContext } from './execution-context.ts'
 import type { MachineMemory } from './machine-memory.ts'
 import { SEGMENT, U_CET, XCR0 } from './memory-map.ts'
@@ -11,6 +11,8 @@ import {
   MODE_CODE_16,
   MODE_CODE_32,
   MODE_CODE_64,
+  MODE_ENDBRANCH_DUE,
+  MODE_IBT,
   MODE_REAL,
   MODE_SHADOW_STACK,
   MODE_SSE_UD,
@@ -59,6 +61,7 @@ export function computeMode(ctx: ExecutionContext, registerFile: number, mem: Ma
   if ((cr4 & X86_CR4_CET) !== 0 && (mode & MODE_REAL) === 0) {
     const cet = mode & MODE_USER ? mem.i32[(registerFile + U_CET) >> 2] : ctx.ctlLo(CTL.S_CET)
     if (cet & CET_SH_STK_EN) mode |= MODE_SHADOW_STACK
+    if (cet & CET_ENDBR_EN) mode |= cet & CET_TRACKER ? MODE_IBT | MODE_ENDBRANCH_DUE : MODE_IBT
   }
   return mode
 }

@@ -26,4 +26,8 @@ export const MODE_STACK_32 = 1 << 10
 export const MODE_REAL = 1 << 11
 /** Shadow stacks are enabled at this privilege level (CR4.CET, IA32_U_CET or IA32_S_CET bit 0). */
 export const MODE_SHADOW_STACK = 1 << 12
-export const MODE_BITS = 13
+/** Indirect-branch tracking is enabled at this privilege level (CR4.CET, IA32_U_CET or IA32_S_CET bit 2). */
+export const MODE_IBT = 1 << 13
+/** It waits: the next instruction must be ENDBRANCH (bit 11 of the same register). Code compiled for this is one instruction long. */
+export const MODE_ENDBRANCH_DUE = 1 << 14
+export const MODE_BITS = 15

@@ -3,7 +3,8 @@ import type { CpuidRegisters } from '../isa/cpu-model.ts'
 import { processorCpuid } from '../isa/processor-cpuid.ts'
 import type { AddressSpace } from './address-space.ts'
 import { AmxUnit, type TileMemory } from './amx/amx-unit.ts'
-import { CET_SH_STK_EN } from './cet.ts'
+import { missEndbranch } from './branch-tracker.ts'
+import { shadowStackEnabled } from './cet.ts'
 import { contextTag, type Region } from './code-cache.ts'
 import { DescriptorReader } from './descriptors.ts'
 import { CTL, type ExecutionContext } from './execution-context.ts'
@@ -33,14 +34,13 @@ import {
   TLB_ENTRY_SIZE,
   TLB_MASK,
   TLB_POINTER,
-  U_CET,
   X87_FCW,
   XCR0,
   XFD,
   XFD_ERR,
   XSS,
 } from './memory-map.ts'
-import { MODE_CODE_64, MODE_CODE_MASK } from './mode.ts'
+import { MODE_CODE_64, MODE_CODE_MASK, MODE_ENDBRANCH_DUE } from './mode.ts'
 import { computeMode } from './mode-of-context.ts'
 import { ACCESS_FETCH, WALK_NO_MEMORY, WALK_NOT_CANONICAL, WALK_OK, WALK_PAGE_FAULT } from './page-walk.ts'
 import { readMsr, resetMsrs, writeMsr } from './processor-msrs.ts'
@@ -218,14 +218,14 @@ export class Processor {
 
   /** Return to user mode: SSP comes from IA32_PL3_SSP (SDM Vol. 1, 17.2.4). */
   private takeShadowPointer(): void {
-    if ((this.context.ctlLo(CTL.CR4) & X86_CR4_CET) === 0) return
+    if (this.context.cpl !== 3 || (this.context.ctlLo(CTL.CR4) & X86_CR4_CET) === 0) return
     const w = (this.registerFile + PL3_SSP) >> 2
     const { i32 } = this.machine.mem
     this.context.setCtl(CTL.SSP, i32[w], i32[w + 1])
   }
   /** Entry to the kernel: SSP goes to IA32_PL3_SSP, if user shadow stacks are on. */
   private parkShadowPointer(): void {
-    if ((this.context.ctlLo(CTL.CR4) & X86_CR4_CET) === 0 || (this.registerFile32(U_CET) & CET_SH_STK_EN) === 0) return
+    if (this.context.cpl !== 3 || !shadowStackEnabled(this, this.context, 3)) return
     const w = (this.registerFile + PL3_SSP) >> 2
     const { i32 } = this.machine.mem
     i32[w] = this.context.ctlLo(CTL.SSP)
@@ -409,6 +409,10 @@ export class Processor {
         code.find(page, tail, ripLo, ripHi, mode, offset, single) ?? code.compile(page, tail, ripLo, ripHi, mode, offset, single)
       if (region !== null) return region
     }
+    if ((mode & MODE_ENDBRANCH_DUE) !== 0) {
+      missEndbranch(this, this.context)
+      return null
+    }
     this.noteInvalid(page, offset)
     this.raise(6, 0, 'the bytes are no instruction')
     return null
@@ -549,7 +553,7 @@ export class Processor {
     const raised = this.raised
     switch (raised) {
       case RAISED_STEP:
-        return this.stepOnce()
+        return this.left > 0 ? this.stepOnce() : -1
       case RAISED_VM_EXIT:
         return this.leaveReason
       case RAISED_NEEDS_DATA:

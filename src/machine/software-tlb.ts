@@ -1,6 +1,7 @@
 import type { AddressSpace } from './address-space.ts'
 import type { MachineMemory } from './machine-memory.ts'
 import { TLB_ENTRY_SIZE, TLB_POOL_BASE, TLB_POOL_SIZE } from './memory-map.ts'
+import { MODE_BITS } from './mode.ts'
 
 /** A tag that no page-aligned address equals. */
 const NO_TAG = -1
@@ -12,6 +13,7 @@ const GROWTH = 8
 const WORDS = TLB_ENTRY_SIZE >> 2
 /** Value of `tlbReplaced` that asks for a smaller TLB. */
 const SHRINK = -1
+const GENERATIONS = 2 ** (32 - MODE_BITS)
 
 /**
  * The software TLBs in wasm memory: one for supervisor and one for user accesses of each address space, direct-mapped by page
@@ -33,9 +35,9 @@ export class SoftwareTlbPool {
     this.mem = mem
   }
 
-  /** 1 .. 2^19 - 1 (it shares 32 bits with the mode), then starts again after `onWrap` cleared the jump cache. */
+  /** 1 .. GENERATIONS - 1 (it shares 32 bits with the mode), then starts again after `onWrap` cleared the jump cache. */
   nextGeneration(): number {
-    if (++this.generation === 1 << 19) {
+    if (++this.generation === GENERATIONS) {
       this.generation = 1
       this.onWrap()
     }

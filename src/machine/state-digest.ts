@@ -14,6 +14,7 @@ import {
   SEGMENTS,
   TILECFG,
   TILEDATA,
+  U_CET,
   VECTOR,
   X87_FCW,
   X87_REGISTERS,
@@ -27,6 +28,8 @@ const REGISTERS: readonly (readonly [number, number])[] = [
   [X87_REGISTERS, 128],
   // Control, status, tag, last instruction; PKRU, XCR0, IA32_XSS, IA32_XFD, IA32_XFD_ERR.
   [X87_FCW, XFD_ERR + 4 - X87_FCW],
+  // IA32_U_CET, IA32_PL0_SSP .. IA32_PL3_SSP.
+  [U_CET, 40],
   [TILECFG, 64],
   [VECTOR, 32 * 64],
   [TILEDATA, 8 * 1024],

@@ -1,4 +1,12 @@
-import { EncodingKind, MEMORY_SIZE_BYTES, MNEMONIC_NAMES, OpKind, RETFW_IMM16_CODE, Register } from './iced-tables.ts'
+import {
+  EncodingKind,
+  FlowControl,
+  MEMORY_SIZE_BYTES,
+  MNEMONIC_NAMES,
+  OpKind,
+  RETFW_IMM16_CODE,
+  Register,
+} from './iced-tables.ts'
 
 /** One decoded instruction, read out of iced's record once. Numbers only; register and kind numbers are iced's. */
 export class Decoded {
@@ -40,6 +48,8 @@ export class Decoded {
   branchDisplacement = 0
   farSelector = 0
   farOffset = 0
+  /** An indirect near branch has the prefix 3EH, NOTRACK. */
+  notrack = false
   lock = false
   rep = false
   repne = false
@@ -73,6 +83,8 @@ const RETF = MNEMONIC_NAMES.indexOf('Retf')
 const FIRST_RETF = RETFW_IMM16_CODE
 
 const IS_X87 = MNEMONIC_NAMES.map((name) => /^F(?!xsave|xrstor|emms)/.test(name))
+
+const isIndirect = (flow: number): boolean => flow === FlowControl.IndirectBranch || flow === FlowControl.IndirectCall
 
 /** Bytes a window may hold: one page and the tail of an instruction that crosses into the next. */
 const WINDOW = 4096 + 16
@@ -151,6 +163,7 @@ export class InstructionDecoder {
     out.features = this.featuresByCode[out.code] ??= this.cpuidFeatures()
     out.encoding = fn.instruction_encoding(p)
     out.flowControl = fn.instruction_flowControl(p)
+    out.notrack = isIndirect(out.flowControl) && fn.instruction_segmentPrefix(p) === Register.DS
     out.lock = fn.instruction_hasLockPrefix(p) !== 0
     out.rep = fn.instruction_hasRepPrefix(p) !== 0
     out.repne = fn.instruction_hasRepnePrefix(p) !== 0

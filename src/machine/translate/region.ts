@@ -1,5 +1,5 @@
 import { Decoded, type InstructionDecoder } from '../decoder/decoder.ts'
-import { FlowControl } from '../decoder/iced-tables.ts'
+import { FlowControl, MNEMONIC_NAMES } from '../decoder/iced-tables.ts'
 import {
   BUDGET,
   CC_A,
@@ -13,7 +13,7 @@ import {
   TLB_MASK,
   TLB_POINTER,
 } from '../memory-map.ts'
-import { MODE_ALIGNMENT_CHECK, MODE_CODE_16, MODE_CODE_32, MODE_CODE_MASK } from '../mode.ts'
+import { MODE_ALIGNMENT_CHECK, MODE_CODE_16, MODE_CODE_32, MODE_CODE_MASK, MODE_ENDBRANCH_DUE } from '../mode.ts'
 import { CodeBuffer } from '../wasm/code.ts'
 import { I32, I64, VOID, W, type WasmType } from '../wasm/opcodes.ts'
 import { jumpCacheEntry } from '../wasm/runtime-module.ts'
@@ -277,7 +277,8 @@ export class RegionCompiler {
   private emitInstruction(d: Decoded): void {
     const definition = definitions[d.mnemonic]
     this.site.region = this
-    if (definition === undefined || !this.site.isAvailable()) this.site.raiseUndefined()
+    if ((this.site.mode & MODE_ENDBRANCH_DUE) !== 0 && !endsTracking(this.site)) this.site.callOutAndJump('miss-endbranch')
+    else if (definition === undefined || !this.site.isAvailable()) this.site.raiseUndefined()
     else definition(this.site)
     this.e.vectors.endInstruction()
   }
@@ -445,6 +446,13 @@ function writeEpilogue(out: CodeBuffer, e: Emitter): void {
   writeExpr(out, local(LOCAL_RET, I32))
   out.byte(W.end)
 }
+
+/** What may come while ENDBRANCH is due: the one of the code's size; INT3 and INT1, which leave it due (SDM Vol. 1, 17.3.5). */
+function endsTracking(s: InstructionSite): boolean {
+  const { mnemonic } = s.d
+  return mnemonic === (s.is64 ? ENDBR64 : ENDBR32) || mnemonic === INT3 || mnemonic === INT1
+}
+const [ENDBR32, ENDBR64, INT1, INT3] = ['Endbr32', 'Endbr64', 'Int1', 'Int3'].map((name) => MNEMONIC_NAMES.indexOf(name))
 
 /** The instruction's target is near: a displacement from the next instruction. */
 const isNear = (d: Decoded): boolean => d.opCount > 0 && d.opKind[0] >= 1 && d.opKind[0] <= 3

@@ -1,3 +1,4 @@
+import { isFarPointer, isNearBranch } from '../../cet-instructions.ts'
 import { Register } from '../../decoder/iced-tables.ts'
 import { REG } from '../../execution-context.ts'
 import { SPILL } from '../../memory-map.ts'
@@ -6,7 +7,8 @@ import { define } from '../../translate/definitions.ts'
 import { and, type Bits, binary, constant, type Expr, eqz, i64, low, ne, sub, zeroExtend, zeroOf } from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 import { I64, W } from '../../wasm/opcodes.ts'
-import { usesShadowStack } from '../system/cet.ts'
+import { CALL_INDIRECT, CALL_NO_PUSH, CALL_NOTRACK, usesShadowStack } from '../system/cet.ts'
+import { trackBranch } from './branch-tracking.ts'
 
 /** Jumps, calls, returns and loops within a code segment. SDM Vol. 2 "Jcc", "JMP", "CALL", "RET", "LOOP". */
 
@@ -51,25 +53,27 @@ export function pop(s: InstructionSite, bits: Bits, moveBy = 0): Expr {
 }
 
 define('JMP', (s) => {
-  if (isNearBranch(s)) {
+  if (isNearBranch(s.d)) {
     s.region.goTo(s.d.offset + s.d.length + s.d.branchDisplacement)
     return
   }
-  if (isFar(s)) return farBranch(s, false)
+  if (isFarPointer(s.d)) return farBranch(s, false)
   const target = s.read(0)
+  trackBranch(s)
   jumpTo(s, zeroExtend(s.bitsOf(0), 64, target))
 })
 
 define('CALL', (s) => {
-  if (usesShadowStack(s) && !isFar(s)) return shadowCall(s)
-  if (isNearBranch(s)) {
+  if (usesShadowStack(s) && !isFarPointer(s.d)) return shadowCall(s)
+  if (isNearBranch(s.d)) {
     push(s, stackBits(s), low(64, stackBits(s), s.nextRip))
     s.region.goTo(s.d.offset + s.d.length + s.d.branchDisplacement)
     return
   }
-  if (isFar(s)) return farBranch(s, true)
+  if (isFarPointer(s.d)) return farBranch(s, true)
   const target = s.read(0)
   push(s, s.bitsOf(0), low(64, s.bitsOf(0), s.nextRip))
+  trackBranch(s)
   jumpTo(s, zeroExtend(s.bitsOf(0), 64, target))
 })
 
@@ -82,15 +86,16 @@ define('RET', (s) => {
 
 /** CALL while the shadow stack is on: out of line; a displacement of 0 pushes nothing there. */
 function shadowCall(s: InstructionSite): void {
-  const near = isNearBranch(s)
+  const near = isNearBranch(s.d)
   s.e.setCtx64(SPILL, near ? s.ripAt(s.d.offset + s.d.length + s.d.branchDisplacement) : s.read(0))
-  s.callOutAndJump('shadow-call', constant(32, near && s.d.branchDisplacement === 0 ? 1 : 0))
+  s.callOutAndJump(
+    'shadow-call',
+    constant(
+      32,
+      near ? (s.d.branchDisplacement === 0 ? CALL_NO_PUSH : 0) : s.d.notrack ? CALL_INDIRECT | CALL_NOTRACK : CALL_INDIRECT,
+    ),
+  )
 }
-
-const isNearBranch = (s: InstructionSite): boolean => s.d.opKind[0] >= 1 && s.d.opKind[0] <= 3
-/** Far pointers: an immediate, or a memory operand of 4, 6 or 10 bytes. */
-const isFar = (s: InstructionSite): boolean =>
-  s.d.opKind[0] === 4 || s.d.opKind[0] === 5 || (s.isMemory(0) && [6, 10].includes(s.d.memoryBytes))
 
 /** Operand size of a far return: from the decoder's code, which iced orders 16, 32, 64. */
 const farOperandBits = (s: InstructionSite): number =>

@@ -1,4 +1,5 @@
-import { CET_WR_SHSTK_EN } from '../../cet.ts'
+import { trackNearBranch } from '../../branch-tracker.ts'
+import { CET_WR_SHSTK_EN, CP_NEAR_RET, CP_RSTORSSP, VECTOR_CP } from '../../cet.ts'
 import { CTL, type ExecutionContext, REG } from '../../execution-context.ts'
 import { RFLAGS_ARITHMETIC, RFLAGS_CF } from '../../flags.ts'
 import { CONTROL, SPILL, U_CET } from '../../memory-map.ts'
@@ -13,14 +14,8 @@ import { fault, generalProtection, undefinedOpcode } from './outcome.ts'
 
 /**
  * Shadow stacks (SDM Vol. 1 chapter 17, Vol. 2 per instruction): the instructions, and CALL and RET while they are on. SSP is
- * in the context; 4-byte entries of 32-bit code are not modelled. Indirect-branch tracking is not executed: ENDBR is no
- * operation, which is what it is with ENDBR_EN clear.
+ * in the context; 4-byte entries of 32-bit code are not modelled.
  */
-
-/** #CP error codes. */
-const CP_NEAR_RET = 1
-const CP_RSTORSSP = 4
-const VECTOR_CP = 21
 
 const sspLo = (ctx: ExecutionContext): number => ctx.ctlLo(CTL.SSP)
 const sspHi = (ctx: ExecutionContext): number => ctx.ctlHi(CTL.SSP)
@@ -36,8 +31,14 @@ function entryAt(p: Processor, ctx: ExecutionContext, delta: number, write: bool
   return p.machine.slow.shadowStack(sum | 0, carryInto(sspHi(ctx), sum), write)
 }
 
-/** CALL with a shadow stack: target RIP at SPILL; argument 1 when the displacement is 0 (nothing is pushed then). */
-registerCallOut('shadow-call', (p, ctx, noPush, info) => {
+/** Arguments of 'shadow-call': the displacement is 0 (nothing is pushed on the shadow stack then); the target is not a displacement. */
+export const CALL_NO_PUSH = 1
+export const CALL_INDIRECT = 2
+export const CALL_NOTRACK = 4
+
+/** CALL with a shadow stack: target RIP at SPILL. */
+registerCallOut('shadow-call', (p, ctx, argument, info) => {
+  const noPush = (argument & CALL_NO_PUSH) !== 0
   const { i32: words } = ctx.mem
   const sum = (ctx.ripLo >>> 0) + (info & 0x7f)
   const returnLo = sum | 0
@@ -57,6 +58,7 @@ registerCallOut('shadow-call', (p, ctx, noPush, info) => {
   }
   ctx.set(REG.RSP, stack | 0, carryInto(ctx.hi(REG.RSP), stack))
   ctx.setRip(words[w], words[w + 1])
+  if (argument & CALL_INDIRECT) trackNearBranch(p, ctx, (argument & CALL_NOTRACK) !== 0)
   return CONTINUE
 })
 /** RET with a shadow stack; argument: bytes to release. */
@@ -209,5 +211,3 @@ for (const [name, bits] of [
     s.callOut(user ? 'wruss' : 'wrss', i32(bits))
   })
 }
-define('ENDBR64', () => {})
-define('ENDBR32', () => {})

@@ -1,3 +1,4 @@
+import { trackFarBranch } from '../../branch-tracker.ts'
 import { ATTR_CODE, ATTR_CONFORMING, ATTR_DB, ATTR_L, ATTR_P, ATTR_S, ATTR_UNUSABLE } from '../../descriptors.ts'
 import { CTL, type ExecutionContext, REG } from '../../execution-context.ts'
 import { MODE, SCRATCH_BASE, SEGMENT, SPILL } from '../../memory-map.ts'
@@ -228,6 +229,7 @@ registerCallOut('far-branch', (p, ctx, argument, info) => {
     ctx.setSegmentBase(SEGMENT.CS, selector << 4, 0)
   } else ctx.setSegment(SEGMENT.CS, (selector & 0xfffc) | ctx.cpl, d.attributes | 1, d.limit, d.baseLo, 0)
   ctx.setRip(bytes === 2 ? lo & 0xffff : lo, bytes === 8 ? hi : 0)
+  trackFarBranch(p, ctx, ctx.cpl)
   return EXIT_RESYNC
 })
 
