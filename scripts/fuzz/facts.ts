@@ -116,6 +116,12 @@ export function newVcpuFacts(host: HostFacts, permitted: boolean, kvmXss: number
   }
 }
 
+/** Components that KVM_SET_XSAVE takes from an image: XSTATE_BV without what IA32_XFD disables (XSAVE-16). */
+export function suppliedMask({ host, xfd }: VcpuFacts, image: Uint8Array): number {
+  const bv = new DataView(image.buffer, image.byteOffset).getUint32(512, true)
+  return host.profile.xsave.era === 'E3+xfd' ? bv & ~xfd : bv
+}
+
 /** GFPU-08 */
 export const guestXcr0 = ({ host, cpuidXcr0 }: VcpuFacts): number => Number((cpuidXcr0 ?? 0n) & BigInt(host.kvmXcr0))
 

@@ -113,6 +113,18 @@ export class Subject {
     return new DataView(this.argument.bytes(512, 8).buffer).getBigUint64(0, true)
   }
 
+  /** KVM_GET_XSAVE2, or KVM_GET_XSAVE: as many bytes as it writes. */
+  getImage(): Uint8Array {
+    this.xstateBv()
+    return this.argument.bytes(0, this.facts.uabiSize)
+  }
+  /** KVM_SET_XSAVE of these bytes, zeros after them. Its result. */
+  setImage(bytes: Uint8Array): number {
+    this.image.fill(0)
+    this.image.set(bytes)
+    return this.ioctl('vcpu', KVM_IOCTL.KVM_SET_XSAVE, this.put(this.image, 'memory'))
+  }
+
   /** The list that a CPUID step means. */
   cpuidList({ xcr0, addressSizes, noise }: CpuidStep): CpuidEntry2[] {
     const list = this.supported.filter((entry) => entry.function !== 0xd || xcr0 !== null).map((entry) => ({ ...entry }))

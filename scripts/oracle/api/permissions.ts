@@ -97,7 +97,7 @@ export function exec(session: Session): void {
 }
 
 /** A file with the smallest static program: an ELF header and one segment of one instruction (hlt) that never runs. */
-function programFile(process: Process): string {
+export function programFile(process: Process): string {
   const image = new Uint8Array(0x79)
   const view = new DataView(image.buffer)
   image.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1])
