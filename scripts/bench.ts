@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
-import { api, exitsUnderExec, loop, type Row, runnersHere, startUp } from './bench/rows.ts'
+import { api, exitsUnderExec, loop, type Row, runnersHere, startUp, xstate } from './bench/rows.ts'
 import { reported, tableHead, tableRow } from './bench/table.ts'
 
 const { values } = parseArgs({
@@ -26,6 +26,7 @@ const benchmarks: Record<string, () => Row[]> = {
   syscall: () => [loop('system-call loop', 'syscall', runners, say)],
   exits: () => [exitsUnderExec(runners, say)],
   api: () => api(say),
+  xstate: () => xstate(say),
 }
 const unknown = values.only?.find((name) => !(name in benchmarks))
 if (unknown) {
@@ -37,7 +38,7 @@ if (!values.json) {
   const commit = spawnSync('git', ['describe', '--always', '--dirty'], { encoding: 'utf8' }).stdout.trim()
   print(`worldswitch ${commit || '(no commit)'} on ${cpus()[0].model}, Node ${process.versions.node}`)
   print('loops: CPU seconds (user + system) of the whole process; start-up and rates: wall time, fastest of several runs')
-  print('native exits: this machine’s own /dev/kvm')
+  print('native exits: this machine’s own /dev/kvm; / copy: times as long as a plain copy of the same bytes')
   print(tableHead())
 }
 let missing = 0

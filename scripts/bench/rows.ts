@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fastestOf, type Measured, measure } from './measure.ts'
 
-export type Unit = 's' | '1/s'
+export type Unit = 's' | '1/s' | 'ns'
 
 /** One row of the table. A peer that cannot run it, or is not there, has null. */
 export interface Row {
@@ -12,6 +12,8 @@ export interface Row {
   qemu: number | null
   worldswitch: number | null
   unit: Unit
+  /** Only of rows that move bytes: how many times as long as Uint8Array.set of as many bytes in the same run. */
+  ratioToCopy?: number | null
 }
 
 /** A way of running a static x86-64 Linux program: the command before its name, or null where this machine has no such way. */
@@ -120,18 +122,47 @@ export function exitsUnderExec(runners: Runners, say: (line: string) => void): R
   }
 }
 
-/** The typed API's figures come from a program of their own, so that nothing else warms or burdens its process. */
-export function api(say: (line: string) => void): Row[] {
-  const rows: [name: string, key: string][] = [
-    ['KVM_RUN port-I/O exits through the API', 'exits'],
-    ['KVM_GET_XSAVE2 through the API', 'getXsave2'],
-    ['KVM_SET_XSAVE through the API', 'setXsave'],
-  ]
-  const ended = spawnSync(process.execPath, ['scripts/ts.mjs', 'scripts/bench/api-rates.ts'], {
+/** Figures of one program of ours, so that nothing else warms or burdens its process; none where it failed. */
+function figuresOf<T>(program: string, say: (line: string) => void): Partial<T> {
+  const ended = spawnSync(process.execPath, ['scripts/ts.mjs', `scripts/bench/${program}`], {
     encoding: 'utf8',
     timeout: 300_000,
   })
-  if (ended.status !== 0) say(`api-rates.ts: exit ${ended.status}: ${ended.stderr.trimEnd().split('\n').at(-1)}`)
-  const perSecond: Record<string, number> = ended.status === 0 ? JSON.parse(ended.stdout) : {}
-  return rows.map(([row, key]) => ({ row, native: null, qemu: null, worldswitch: perSecond[key] ?? null, unit: '1/s' }))
+  if (ended.status === 0) return JSON.parse(ended.stdout)
+  say(`${program}: exit ${ended.status}: ${ended.stderr.trimEnd().split('\n').at(-1)}`)
+  return {}
+}
+
+/** What only we have: neither the machine itself nor qemu is asked. */
+const ours = (row: string, worldswitch: number | null, unit: Unit): Row => ({ row, native: null, qemu: null, worldswitch, unit })
+
+/** The typed API, per second. */
+export function api(say: (line: string) => void): Row[] {
+  const rates = figuresOf<Record<string, number>>('api-rates.ts', say)
+  return [
+    ours('KVM_RUN port-I/O exits through the API', rates.exits ?? null, '1/s'),
+    ours('KVM_GET_XSAVE2 through the API', rates.getXsave2 ?? null, '1/s'),
+    ours('KVM_SET_XSAVE through the API', rates.setXsave ?? null, '1/s'),
+  ]
+}
+
+/** Extended state: ioctls that move it, permission checks, and world switches that do not reach user space. */
+export function xstate(say: (line: string) => void): Row[] {
+  const figures = figuresOf<Record<string, { rate: number; copy?: number }>>('xstate-rates.ts', say)
+  const nanoseconds = (key: string) => (figures[key] === undefined ? null : 1e9 / figures[key].rate)
+  const moves = (row: string, key: string): Row => {
+    const { rate, copy } = figures[key] ?? {}
+    const ratioToCopy = rate === undefined || copy === undefined ? null : Number((copy / rate).toPrecision(3))
+    return { ...ours(row, rate ?? null, '1/s'), ratioToCopy }
+  }
+  return [
+    moves('KVM_GET_XSAVE2, no AMX, 4096 bytes', 'getPlain'),
+    moves('KVM_GET_XSAVE2, AMX data, 11008 bytes', 'getAmx'),
+    moves('KVM_SET_XSAVE, no AMX, 4096 bytes', 'setPlain'),
+    moves('KVM_SET_XSAVE, AMX data, 11008 bytes', 'setAmx'),
+    ours('arch_prctl(ARCH_GET_XCOMP_GUEST_PERM)', figures.permission?.rate ?? null, '1/s'),
+    ours('permission request, already granted', figures.ask?.rate ?? null, '1/s'),
+    ours('VM exit and entry, KVM emulates RDMSR', nanoseconds('rdmsr'), 'ns'),
+    ours('VM exit and entry, KVM emulates CPUID', nanoseconds('cpuid'), 'ns'),
+  ]
 }
