@@ -113,8 +113,7 @@ export class PageWalk {
     efer: number,
   ): number {
     const la57 = (cr4 & CR4_LA57) !== 0
-    const signBits = la57 ? (hi << 7) >> 7 : (hi << 16) >> 16
-    if (signBits !== hi) return WALK_NOT_CANONICAL
+    if (!isSignExtended(hi, la57)) return WALK_NOT_CANONICAL
     let frame = frameOf(ctx.ctlLo(CTL.CR3), ctx.ctlHi(CTL.CR3))
     let rights = RW | US
     let noExecute = 0
@@ -326,6 +325,12 @@ export class PageWalk {
     return WALK_SECOND_STAGE
   }
 }
+
+/** The upper half of an address of 57 (LA57) or 48 bits. */
+const isSignExtended = (hi: number, la57: boolean): boolean => (la57 ? (hi << 7) >> 7 : (hi << 16) >> 16) === hi
+/** Whether an address with this upper half is canonical in the context's paging mode. */
+export const isCanonical = (ctx: ExecutionContext, hi: number): boolean =>
+  isSignExtended(hi, (ctx.ctlLo(CTL.CR4) & CR4_LA57) !== 0)
 
 const isWrite = (access: number): boolean => access === ACCESS_WRITE || access === ACCESS_SHADOW_WRITE
 

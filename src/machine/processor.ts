@@ -44,6 +44,7 @@ import { MODE_CODE_64, MODE_CODE_MASK, MODE_ENDBRANCH_DUE } from './mode.ts'
 import { computeMode } from './mode-of-context.ts'
 import { ACCESS_FETCH, WALK_NO_MEMORY, WALK_NOT_CANONICAL, WALK_OK, WALK_PAGE_FAULT } from './page-walk.ts'
 import { readMsr, resetMsrs, writeMsr } from './processor-msrs.ts'
+import { parkUserSsp, ShadowTransfer } from './shadow-transfer.ts'
 import { processorSupervisorState } from './supervisor-state.ts'
 import {
   EXIT_BUDGET,
@@ -131,6 +132,8 @@ export class Processor {
   private chunk = 0
   /** Reads GDT and LDT entries for this processor. */
   readonly descriptors: DescriptorReader
+  /** What far transfers and events do to shadow stacks. */
+  readonly shadow: ShadowTransfer
   readonly amx: AmxUnit
   /** Exact SSE and AVX floating point, for what compiled code cannot do natively. */
   readonly float: FloatUnit
@@ -148,6 +151,7 @@ export class Processor {
     this.msrs = resetMsrs(machine.model)
     this.events = new GuestEvents(this)
     this.descriptors = new DescriptorReader(this)
+    this.shadow = new ShadowTransfer(this)
     this.amx = new AmxUnit(machine.mem, registerFile)
     this.float = new FloatUnit(machine.mem.buffer)
     this.x87 = new X87(machine.mem.buffer, registerFile)
@@ -225,11 +229,7 @@ export class Processor {
   }
   /** Entry to the kernel: SSP goes to IA32_PL3_SSP, if user shadow stacks are on. */
   private parkShadowPointer(): void {
-    if (this.context.cpl !== 3 || !shadowStackEnabled(this, this.context, 3)) return
-    const w = (this.registerFile + PL3_SSP) >> 2
-    const { i32 } = this.machine.mem
-    i32[w] = this.context.ctlLo(CTL.SSP)
-    i32[w + 1] = this.context.ctlHi(CTL.SSP)
+    if (this.context.cpl === 3 && shadowStackEnabled(this, this.context, 3)) parkUserSsp(this, this.context)
   }
 
   private begin(ctx: ExecutionContext, space: AddressSpace, vmcs: Vmcs | null, budget: number): void {

@@ -1,6 +1,6 @@
 import type { RegionImports } from './code-cache.ts'
 import type { Machine } from './machine.ts'
-import { BOUNCE, PHYSICAL_BASE } from './memory-map.ts'
+import { BOUNCE, PHYSICAL_BASE, SCRATCH_BASE } from './memory-map.ts'
 import {
   ACCESS_READ,
   ACCESS_SHADOW_READ,
@@ -20,6 +20,7 @@ import { ACCESS_STACK } from './translate/emitter.ts'
 const FAULTED = 0
 /** Answered by a device or by nothing: `deviceGpa` (-1: nothing there, reads as ones). */
 const DEVICE = 1
+const NO_SHADOW_MEMORY = SCRATCH_BASE + 0x290
 
 /** What compiled code calls when the software TLB misses, an access crosses a page, or an instruction runs out of line. */
 export class SlowPaths {
@@ -220,10 +221,27 @@ export class SlowPaths {
   }
 
   // ---- for call-outs ----
-  /** Wasm offset of 8 bytes (4-aligned, within a page) of the shadow stack; 0 after raising the fault. */
-  shadowStack(lo: number, hi: number, write: boolean, user = this.processor.user): number {
+  /** Wasm offset of the upper 4 bytes of the entry `shadowStack` found last: elsewhere than behind the lower when it crosses a page. */
+  shadowUpper = 0
+  /** Wasm offset of `bytes` (4 or 8, 4-aligned) of a shadow stack, or of the lower 4; 0 after raising the fault. */
+  shadowStack(lo: number, hi: number, bytes: number, write: boolean, user = this.processor.user): number {
+    const at = this.shadowWord(lo, hi, write, user)
+    if (at === 0) return 0
+    this.shadowUpper = at + 4
+    if ((lo & 0xfff) + bytes <= 4096) return at
+    this.shadowUpper = this.shadowWord((lo + 4) | 0, nextPageHi(lo, hi), write, user)
+    return this.shadowUpper === 0 ? 0 : at
+  }
+  /** Where there is no memory, it reads as ones, and what is written is lost. */
+  private shadowWord(lo: number, hi: number, write: boolean, user: boolean): number {
     const page = this.translateAs(lo, hi, write ? ACCESS_SHADOW_WRITE : ACCESS_SHADOW_READ, user)
-    return page > DEVICE ? page + (lo & 0xfff) : 0
+    if (page === FAULTED) return 0
+    if (page === DEVICE) {
+      this.m.mem.u8.fill(0xff, NO_SHADOW_MEMORY, NO_SHADOW_MEMORY + 8)
+      return NO_SHADOW_MEMORY
+    }
+    const at = page + (lo & 0xfff)
+    return write && !this.mayWrite(at, 8) ? 0 : at
   }
   /**
    * Copies `bytes` (any number) from a linear address to a wasm offset, as this processor's data access.

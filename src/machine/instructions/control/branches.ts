@@ -1,14 +1,14 @@
 import { isFarPointer, isNearBranch } from '../../cet-instructions.ts'
-import { Register } from '../../decoder/iced-tables.ts'
+import { OpKind, Register } from '../../decoder/iced-tables.ts'
 import { REG } from '../../execution-context.ts'
 import { SPILL } from '../../memory-map.ts'
-import { MODE_STACK_32 } from '../../mode.ts'
+import { MODE_SHADOW_STACK, MODE_STACK_32 } from '../../mode.ts'
 import { define } from '../../translate/definitions.ts'
 import { and, type Bits, binary, constant, type Expr, eqz, i64, low, ne, sub, zeroExtend, zeroOf } from '../../translate/expr.ts'
 import type { InstructionSite } from '../../translate/instruction.ts'
 import { I64, W } from '../../wasm/opcodes.ts'
-import { CALL_INDIRECT, CALL_NO_PUSH, CALL_NOTRACK, usesShadowStack } from '../system/cet.ts'
 import { trackBranch } from './branch-tracking.ts'
+import { emitShadowCall, emitShadowReturn } from './shadow-call.ts'
 
 /** Jumps, calls, returns and loops within a code segment. SDM Vol. 2 "Jcc", "JMP", "CALL", "RET", "LOOP". */
 
@@ -21,7 +21,10 @@ CONDITIONS.forEach((cc, code) => {
 })
 
 /** Width of stack pushes by near calls: 64 in 64-bit mode, else the operand size. */
-const stackBits = (s: InstructionSite): Bits => (s.is64 ? 64 : s.d.opKind[0] === 1 || s.bitsOf(0) === 16 ? 16 : 32)
+const stackBits = (s: InstructionSite): Bits => {
+  if (s.is64) return 64
+  return isNearBranch(s.d) ? (s.d.opKind[0] === OpKind.NearBranch16 ? 16 : 32) : s.bitsOf(0)
+}
 
 /** Width of the stack pointer. */
 const stackPointerBits = (s: InstructionSite): Bits => (s.is64 ? 64 : s.mode & MODE_STACK_32 ? 32 : 16)
@@ -78,24 +81,20 @@ define('CALL', (s) => {
 })
 
 define('RET', (s) => {
-  if (usesShadowStack(s)) return s.callOutAndJump('shadow-return', constant(32, s.d.opCount > 0 ? s.d.immediateLo & 0xffff : 0))
   const bits: Bits = s.is64 ? 64 : (s.codeBits as Bits)
   const released = s.d.opCount > 0 ? s.d.immediateLo & 0xffff : 0
+  if (usesShadowStack(s)) return emitShadowReturn(s, bits, released)
   jumpTo(s, zeroExtend(bits, 64, pop(s, bits, released)))
 })
 
-/** CALL while the shadow stack is on: out of line; a displacement of 0 pushes nothing there. */
+/** CALL while the shadow stack is on. */
 function shadowCall(s: InstructionSite): void {
   const near = isNearBranch(s.d)
-  s.e.setCtx64(SPILL, near ? s.ripAt(s.d.offset + s.d.length + s.d.branchDisplacement) : s.read(0))
-  s.callOutAndJump(
-    'shadow-call',
-    constant(
-      32,
-      near ? (s.d.branchDisplacement === 0 ? CALL_NO_PUSH : 0) : s.d.notrack ? CALL_INDIRECT | CALL_NOTRACK : CALL_INDIRECT,
-    ),
-  )
+  const bits = near ? stackBits(s) : s.bitsOf(0)
+  s.e.setCtx64(SPILL, near ? s.ripAt(s.d.offset + s.d.length + s.d.branchDisplacement) : zeroExtend(bits, 64, s.read(0)))
+  emitShadowCall(s, bits, near ? s.d.branchDisplacement : null)
 }
+const usesShadowStack = (s: InstructionSite): boolean => (s.mode & MODE_SHADOW_STACK) !== 0
 
 /** Operand size of a far return: from the decoder's code, which iced orders 16, 32, 64. */
 const farOperandBits = (s: InstructionSite): number =>

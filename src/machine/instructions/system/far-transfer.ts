@@ -4,9 +4,9 @@ import { CTL, type ExecutionContext, REG } from '../../execution-context.ts'
 import { MODE, SCRATCH_BASE, SEGMENT, SPILL } from '../../memory-map.ts'
 import { MODE_CODE_64, MODE_CODE_MASK } from '../../mode.ts'
 import type { Processor } from '../../processor.ts'
+import { carryInto } from '../../shadow-transfer.ts'
 import { registerCallOut } from '../../translate/call-outs.ts'
 import { EXIT_FAULT_EXACT, EXIT_RESYNC } from '../../translate/emitter.ts'
-import { checkFarReturn, popFarReturn, probeFarCall, pushFarCall, shadowStackIsOn } from './far-shadow.ts'
 import { generalProtection } from './outcome.ts'
 
 /** IRET and far returns, jumps and calls (SDM Vol. 2). Task switches and call gates are not modelled: #GP. */
@@ -20,11 +20,13 @@ const RFLAGS_IOPL = 0x3000
 
 const in64 = (ctx: ExecutionContext): boolean => (ctx.mem.u32[(ctx.base + MODE) >> 2] & MODE_CODE_MASK) === MODE_CODE_64
 
-/** Reads `words` stack words of `bytes` each to FRAME as 8-byte slots. */
-function readStack(p: Processor, ctx: ExecutionContext, words: number, bytes: number): boolean {
+/** Reads `words` stack words of `bytes` each, `skip` bytes above RSP, to FRAME as 8-byte slots. */
+function readStack(p: Processor, ctx: ExecutionContext, words: number, bytes: number, skip = 0): boolean {
   const { mem } = ctx
-  const lo = in64(ctx) ? ctx.lo(REG.RSP) : (ctx.lo(REG.RSP) + ctx.segmentBaseLo(SEGMENT.SS)) | 0
-  if (!p.machine.slow.readLinear(lo, in64(ctx) ? ctx.hi(REG.RSP) : 0, FRAME + 64, words * bytes)) return false
+  const sum = (ctx.lo(REG.RSP) >>> 0) + skip
+  const lo = in64(ctx) ? sum | 0 : (sum + ctx.segmentBaseLo(SEGMENT.SS)) | 0
+  const hi = in64(ctx) ? carryInto(ctx.hi(REG.RSP), sum) : 0
+  if (!p.machine.slow.readLinear(lo, hi, FRAME + 64, words * bytes)) return false
   for (let i = 0; i < words; i++) {
     const at = FRAME + 64 + i * bytes
     mem.i32[(FRAME >> 2) + i * 2] = bytes === 2 ? mem.u16[at >> 1] : mem.i32[at >> 2]
@@ -73,23 +75,20 @@ registerCallOut('iret', (p, ctx, bits) => {
   if (to64 && hi !== (hi << 16) >> 16) return generalProtection(p, 'IRET: RIP is not canonical')
   const rflags = returnedFlags(ctx, slotLo(ctx, 2), bits)
   const [ripLo, ripHi] = [slotLo(ctx, 0), to64 ? hi : 0]
-  // What an interruption of supervisor code leaves on its shadow stack is not modelled, so neither is its check here.
-  let previous = 0
-  if (!toOuter && ctx.cpl === 3 && shadowStackIsOn(ctx)) {
-    const linear = (ripLo >>> 0) + (to64 ? 0 : code.baseLo >>> 0)
-    previous = checkFarReturn(p, ctx, selector, linear | 0, ripHi)
-    if (previous === 0) return EXIT_FAULT_EXACT
-  }
-  if (wide || toOuter) {
-    const [spLo, spHi] = [slotLo(ctx, 3), slotHi(ctx, 3)]
-    if (!loadReturnStack(p, ctx, slotLo(ctx, 4) & 0xffff, selector & 3, to64)) return EXIT_FAULT_EXACT
+  const linear = to64 ? ripLo : (ripLo + code.baseLo) | 0
+  const switchesStack = wide || toOuter
+  const [spLo, spHi] = [slotLo(ctx, 3), slotHi(ctx, 3)]
+  if (switchesStack && !checkReturnStack(p, ctx, slotLo(ctx, 4) & 0xffff, selector & 3, to64)) return EXIT_FAULT_EXACT
+  if (!p.shadow.planReturn(ctx, selector, linear, ripHi, selector & 3, to64, true)) return EXIT_FAULT_EXACT
+  p.shadow.commit(ctx)
+  if (switchesStack) {
+    loadReturnStack(ctx)
     ctx.set(REG.RSP, bits === 16 ? (ctx.lo(REG.RSP) & ~0xffff) | (spLo & 0xffff) : spLo, bits === 64 ? spHi : 0)
   } else popped(ctx, 3 * bytes)
   ctx.setSegment(SEGMENT.CS, selector, code.attributes | 1, code.limit, code.baseLo, 0)
   if (toOuter) dropInnerSegments(ctx, selector & 3)
   ctx.setRip(bits === 16 ? ripLo & 0xffff : ripLo, ripHi)
   ctx.rflags = rflags
-  if (previous !== 0) popFarReturn(ctx, previous)
   // IRET ends NMI blocking (SDM Vol. 3, 7.7.1).
   ctx.setCtl(CTL.INTERRUPTIBILITY, ctx.ctlLo(CTL.INTERRUPTIBILITY) & ~8, 0)
   return EXIT_RESYNC
@@ -103,13 +102,18 @@ function returnedFlags(ctx: ExecutionContext, popped_: number, bits: number): nu
   return (ctx.rflags & ~mask) | (popped_ & mask) | 2
 }
 
-/** SS of a return to `cpl`; a null selector is fine for 64-bit code below CPL 3. */
-function loadReturnStack(p: Processor, ctx: ExecutionContext, selector: number, cpl: number, to64: boolean): boolean {
+/** What a return puts into SS: filled by `checkReturnStack`, loaded by `loadReturnStack`. */
+const returnStack = { selector: 0, attributes: 0, limit: 0, baseLo: 0 }
+
+/** Checks SS of a return to `cpl`; a null selector is fine for 64-bit code below CPL 3. False after raising. */
+function checkReturnStack(p: Processor, ctx: ExecutionContext, selector: number, cpl: number, to64: boolean): boolean {
   const reader = p.descriptors
-  const saved = { ...reader.d }
+  returnStack.selector = selector
   if ((selector & 0xfffc) === 0) {
     if (!to64 || cpl === 3 || (selector & 3) !== cpl) return reader.fail(13, 0, 'return to a null stack selector')
-    ctx.setSegment(SEGMENT.SS, selector, ATTR_UNUSABLE | (cpl << 5) | 0x93, 0xffffffff, 0, 0)
+    returnStack.attributes = ATTR_UNUSABLE | (cpl << 5) | 0x93
+    returnStack.limit = 0xffffffff
+    returnStack.baseLo = 0
     return true
   }
   if (!reader.inTable(ctx, selector)) return reader.fail(13, selector & 0xfffc, 'selector outside its table')
@@ -120,9 +124,14 @@ function loadReturnStack(p: Processor, ctx: ExecutionContext, selector: number, 
   if ((attributes & (ATTR_S | ATTR_CODE | 2)) !== (ATTR_S | 2))
     return reader.fail(13, selector & 0xfffc, 'SS needs writable data')
   if ((attributes & ATTR_P) === 0) return reader.fail(12, selector & 0xfffc, 'stack segment not present')
-  ctx.setSegment(SEGMENT.SS, selector, attributes | 1, limit, baseLo, 0)
-  Object.assign(reader.d, saved)
+  returnStack.attributes = attributes | 1
+  returnStack.limit = limit
+  returnStack.baseLo = baseLo
   return true
+}
+function loadReturnStack(ctx: ExecutionContext): void {
+  const { selector, attributes, limit, baseLo } = returnStack
+  ctx.setSegment(SEGMENT.SS, selector, attributes, limit, baseLo, 0)
 }
 
 /** A return to an outer level makes data segments of inner privilege null. */
@@ -162,36 +171,34 @@ registerCallOut('far-return', (p, ctx, argument) => {
   const release = argument >>> 8
   if (!readStack(p, ctx, 2, bytes)) return EXIT_FAULT_EXACT
   const selector = slotLo(ctx, 1) & 0xffff
-  const [ripLo, ripHi] = [slotLo(ctx, 0), slotHi(ctx, 0)]
+  const ripLo = bytes === 2 ? slotLo(ctx, 0) & 0xffff : slotLo(ctx, 0)
+  const ripHi = bytes === 8 ? slotHi(ctx, 0) : 0
   if ((ctx.ctlLo(CTL.CR0) & 1) === 0) {
     ctx.setSelector(SEGMENT.CS, selector)
     ctx.setSegmentBase(SEGMENT.CS, selector << 4, 0)
+    popped(ctx, 2 * bytes + release)
   } else {
     if (!checkReturnCode(p, ctx, selector)) return EXIT_FAULT_EXACT
     const d = { ...p.descriptors.d }
-    if ((selector & 3) > ctx.cpl) {
-      popped(ctx, 2 * bytes + release)
-      if (!readStack(p, ctx, 2, bytes)) return EXIT_FAULT_EXACT
-      const [spLo, spHi] = [slotLo(ctx, 0), slotHi(ctx, 0)]
-      const to64 = (d.attributes & ATTR_L) !== 0
-      if (!loadReturnStack(p, ctx, slotLo(ctx, 1) & 0xffff, selector & 3, to64)) return EXIT_FAULT_EXACT
-      ctx.set(REG.RSP, spLo, bytes === 8 ? spHi : 0)
-      ctx.setSegment(SEGMENT.CS, selector, d.attributes | 1, d.limit, d.baseLo, 0)
-      dropInnerSegments(ctx, selector & 3)
-      popped(ctx, release)
-      ctx.setRip(ripLo, bytes === 8 ? ripHi : 0)
-      return EXIT_RESYNC
+    const to64 = (d.attributes & ATTR_L) !== 0
+    const cpl = selector & 3
+    const toOuter = cpl > ctx.cpl
+    if (toOuter) {
+      if (!readStack(p, ctx, 2, bytes, 2 * bytes + release)) return EXIT_FAULT_EXACT
+      if (!checkReturnStack(p, ctx, slotLo(ctx, 1) & 0xffff, cpl, to64)) return EXIT_FAULT_EXACT
     }
-    if (shadowStackIsOn(ctx)) {
-      const linear = (ripLo >>> 0) + (d.attributes & ATTR_L ? 0 : d.baseLo >>> 0)
-      const previous = checkFarReturn(p, ctx, selector, linear | 0, bytes === 8 ? ripHi : 0)
-      if (previous === 0) return EXIT_FAULT_EXACT
-      popFarReturn(ctx, previous)
+    const linear = to64 ? ripLo : (ripLo + d.baseLo) | 0
+    if (!p.shadow.planReturn(ctx, selector, linear, ripHi, cpl, to64, false)) return EXIT_FAULT_EXACT
+    p.shadow.commit(ctx)
+    if (toOuter) {
+      loadReturnStack(ctx)
+      ctx.set(REG.RSP, slotLo(ctx, 0), bytes === 8 ? slotHi(ctx, 0) : 0)
     }
     ctx.setSegment(SEGMENT.CS, selector, d.attributes | 1, d.limit, d.baseLo, 0)
+    if (toOuter) dropInnerSegments(ctx, cpl)
+    popped(ctx, toOuter ? release : 2 * bytes + release)
   }
-  popped(ctx, 2 * bytes + release)
-  ctx.setRip(bytes === 2 ? ripLo & 0xffff : ripLo, bytes === 8 ? ripHi : 0)
+  ctx.setRip(ripLo, ripHi)
   return EXIT_RESYNC
 })
 
@@ -219,11 +226,13 @@ registerCallOut('far-branch', (p, ctx, argument, info) => {
       return EXIT_FAULT_EXACT
     }
   }
-  const shadow = isCall && !real && shadowStackIsOn(ctx)
-  if (shadow && !probeFarCall(p, ctx)) return EXIT_FAULT_EXACT
-  if (isCall && !pushReturn(p, ctx, bytes, info)) return EXIT_FAULT_EXACT
-  // pushReturn left the return address at FRAME.
-  if (shadow) pushFarCall(p, ctx, ctx.selector(SEGMENT.CS), slotLo(ctx, 0), bytes === 8 ? slotHi(ctx, 0) : 0)
+  const to64 = d !== null && (d.attributes & ATTR_L) !== 0 && (ctx.ctlLo(CTL.EFER) & EFER_LMA) !== 0
+  if (isCall) {
+    const next = (ctx.ripLo >>> 0) + (info & 0x7f)
+    if (!p.shadow.planCall(ctx, to64, next | 0, carryInto(ctx.ripHi, next))) return EXIT_FAULT_EXACT
+    if (!pushReturn(p, ctx, bytes, info)) return EXIT_FAULT_EXACT
+  } else if (!p.shadow.planJump(ctx, to64)) return EXIT_FAULT_EXACT
+  p.shadow.commit(ctx)
   if (d === null) {
     ctx.setSelector(SEGMENT.CS, selector)
     ctx.setSegmentBase(SEGMENT.CS, selector << 4, 0)
