@@ -68,6 +68,11 @@ export class Kernel {
   readonly log: KernelLog
   readonly trace: KernelTrace = {}
   readonly syscalls = new SyscallCounters()
+  /**
+   * Code that can be preempted yields wherever it can be, not only where something waits for its processor. For enumerating
+   * schedules; an ordinary run has no use for it.
+   */
+  yieldsEverywhere = false
   /** How often this kernel oopsed. */
   oopses = 0
   readonly futexes = new FutexTable()

@@ -12,7 +12,6 @@ import * as pv from '../pv/pv-msrs.ts'
 import { updateExceptionBitmap } from '../run/intercepts.ts'
 import { apicBaseRefusal, guestApicBaseAllowed, setApicBase } from '../vcpu/apic-base.ts'
 import { setEferMsr } from '../vcpu/control-registers.ts'
-import { propagateTestCtrl, writeCoreCapabilities, writeTestCtrl } from '../vcpu/split-lock.ts'
 import type { Vcpu } from '../vcpu/vcpu.ts'
 import { INVALID, type MsrFailure, UNSUPPORTED } from './failure.ts'
 import { readMce, writeMce } from './machine-check.ts'
@@ -372,12 +371,13 @@ define(M.MSR_IA32_DEBUGCTLMSR, {
     return 0
   },
 })
+const propagateTestCtrl = (cpu: PinnedProcessor, { splitLock }: Vcpu): void => splitLock!.propagate(cpu)
 /** Split-lock detection of guests: there under the proposals only (SLD-36, SLD-44, SLD-45). */
 define(M.MSR_TEST_CTRL, {
   read: (vcpu) => vcpu.splitLock?.testCtrl ?? UNSUPPORTED,
   write: (vcpu, value) => {
     if (vcpu.splitLock === null) return UNSUPPORTED
-    if (!writeTestCtrl(vcpu.splitLock, value)) return INVALID
+    if (!vcpu.splitLock.writeTestCtrl(value)) return INVALID
     withPreemptionDisabled(vcpu.runner ?? vcpu.vm.kvm.callingTask!, propagateTestCtrl, vcpu)
     return 0
   },
@@ -389,7 +389,7 @@ define(M.MSR_IA32_CORE_CAPS, {
   },
   write: (vcpu, value, host) => {
     if (vcpu.splitLock === null) return UNSUPPORTED
-    return host && writeCoreCapabilities(vcpu, vcpu.splitLock, value) ? 0 : INVALID
+    return host && vcpu.splitLock.writeCoreCapabilities(value) ? 0 : INVALID
   },
 })
 define(M.MSR_K7_HWCR, {

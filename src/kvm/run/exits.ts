@@ -42,7 +42,6 @@ import { KVM_RUN_PAGE } from '../abi/structs.ts'
 import { cpuidResult, guestCpuidHas, lookUpGuestCpuid } from '../cpuid/vcpu-cpuid.ts'
 import { GUEST_FETCH, MAPPED, NO_USER_PAGE } from '../memory/guest-memory.ts'
 import { getCr8, setCr0, setCr4, setCr8 } from '../vcpu/control-registers.ts'
-import { guestDetectsSplitLocks } from '../vcpu/split-lock.ts'
 import { GUEST_INTR_STATE_NMI, REQ_EVENT, type Vcpu } from '../vcpu/vcpu.ts'
 import { setXcr0 } from '../vcpu/xcr0.ts'
 import { emulationFailure, fetchInstruction } from './emulation-failure.ts'
@@ -112,7 +111,7 @@ function handleAlignmentCheck(vcpu: Vcpu): number {
   const { context, vm } = vcpu
   const task = vcpu.runner!
   const ownCheck = context.cpl === 3 && (context.ctlLo(CTL.CR0) & X86_CR0_AM) !== 0 && (context.rflagsRest & X86_EFLAGS_AC) !== 0
-  if (vm.kvm.isAmd || !hostDetectsSplitLocks(vm.kvm.kernel) || ownCheck || guestDetectsSplitLocks(vcpu)) {
+  if (vm.kvm.isAmd || !hostDetectsSplitLocks(vm.kvm.kernel) || ownCheck || vcpu.splitLock?.guestDetects === true) {
     vcpu.queueExceptionWithCode(X86_TRAP_AC, 0)
     return ENTER_GUEST
   }

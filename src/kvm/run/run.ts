@@ -31,7 +31,7 @@ import type { IoctlCall } from '../ioctl-table.ts'
 import { updateClockPage } from '../pv/clock-page.ts'
 import { notePreempted, updateStealTime } from '../pv/steal-time.ts'
 import { getCr8, setCr8 } from '../vcpu/control-registers.ts'
-import { type GuestSplitLock, loadGuestDetection, putGuestDetection } from '../vcpu/split-lock.ts'
+import type { GuestSplitLock } from '../vcpu/split-lock.ts'
 import { exportSyncRegs, importSyncRegs, KVM_SYNC_X86_VALID_FIELDS } from '../vcpu/sync-regs.ts'
 import type { Vcpu } from '../vcpu/vcpu.ts'
 import * as V from '../vcpu/vcpu.ts'
@@ -53,6 +53,7 @@ const ANY_REQUEST = -1
 export function kvmRun(vcpu: Vcpu, argument: number, call: IoctlCall): MaybePreemptible<number> {
   if (argument !== 0) return call.refuse(EINVAL, 'KAPI-06', 'KVM_RUN takes no argument')
   const { task } = call
+  if (task.kernel.yieldsEverywhere) return runWithEveryPreemptionPoint(vcpu, call)
   const immediate = vcpu.run.immediateExit
   const mask = vcpu.signalMask === null ? null : beginSignalMask(vcpu, task)
   vcpu.runner = task
@@ -66,6 +67,24 @@ export function kvmRun(vcpu: Vcpu, argument: number, call: IoctlCall): MaybePree
   }
   if (result !== NEEDS_SCHEDULER) return finishRun(vcpu, task, mask, result)
   return started === NEEDS_SCHEDULER ? waitUninitialized(vcpu, task, mask) : runLoop(vcpu, task, mask)
+}
+
+/** The same steps in the same order, with the places between them where Linux's could lose the processor. */
+function* runWithEveryPreemptionPoint(vcpu: Vcpu, call: IoctlCall): Preemptible<number> {
+  const { task } = call
+  const immediate = vcpu.run.immediateExit
+  const mask = vcpu.signalMask === null ? null : beginSignalMask(vcpu, task)
+  vcpu.runner = task
+  vcpu.run.setU16(AT.flags, 0)
+  yield PREEMPTION_POINT
+  withPreemptionDisabled(task, loadVcpu, vcpu)
+  yield PREEMPTION_POINT
+  const started = prepare(vcpu, task, call, immediate)
+  yield PREEMPTION_POINT
+  if (started === NEEDS_SCHEDULER) return yield* waitUninitialized(vcpu, task, mask)
+  if (started !== ENTER_GUEST) return finishRun(vcpu, task, mask, started)
+  vcpu.run.exitReason = KVM_EXIT_UNKNOWN
+  return yield* runLoop(vcpu, task, mask)
 }
 
 function beginSignalMask(vcpu: Vcpu, task: Task): SignalSet {
@@ -87,12 +106,12 @@ function loadVcpu(cpu: PinnedProcessor, vcpu: Vcpu): void {
 /** A vCPU that loses its processor leaves its setting there no longer than that; it is loaded again at the next entry (SLD §6). */
 const splitLockNotifier = (splitLock: GuestSplitLock): PreemptNotifier => ({
   schedIn: () => {},
-  schedOut: (cpu) => putGuestDetection(cpu as PinnedProcessor, splitLock),
+  schedOut: (cpu) => splitLock.put(cpu as PinnedProcessor),
 })
 
 function putVcpu(cpu: PinnedProcessor, vcpu: Vcpu): void {
   if (vcpu.splitLock !== null) {
-    putGuestDetection(cpu, vcpu.splitLock)
+    vcpu.splitLock.put(cpu)
     cpu.current!.preemptNotifier = null
   }
   putGuestFpu(cpu, vcpu.guestFpu)
@@ -144,7 +163,7 @@ function runUntilAttention(cpu: PinnedProcessor, vcpu: Vcpu): number {
       if (!runnable(vcpu)) return NEEDS_SCHEDULER
     }
     if (vcpu.guestDebug & KVM_GUESTDBG_SINGLESTEP) vcpu.context.rflagsRest |= X86_EFLAGS_TF
-    if (vcpu.splitLock !== null) loadGuestDetection(cpu, vcpu, vcpu.splitLock)
+    if (vcpu.splitLock !== null) vcpu.splitLock.load(cpu)
     const reason = worldSwitch(cpu, vcpu)
     const result = handleExit(vcpu, cpu, reason)
     if (result !== ENTER_GUEST) return result
@@ -257,6 +276,7 @@ function* runLoop(vcpu: Vcpu, task: Task, mask: SignalSet | null): Preemptible<n
     }
     result = withPreemptionDisabled(task, runUntilAttention, vcpu)
   }
+  if (task.kernel.yieldsEverywhere) yield PREEMPTION_POINT
   return finishRun(vcpu, task, mask, result)
 }
 

@@ -1,6 +1,6 @@
 import { parseCpuSpec } from '../../isa/cpu-grammar.ts'
 import type { CpuModel } from '../../isa/cpu-model.ts'
-import type { KvmParameters } from '../../kvm/kvm.ts'
+import type { Kvm as KvmModule, KvmParameters } from '../../kvm/kvm.ts'
 import { loadKvm } from '../../kvm/module.ts'
 import { bootKernel } from '../../linux/boot.ts'
 import type { Kernel } from '../../linux/kernel.ts'
@@ -65,6 +65,8 @@ export class Host {
   readonly model: CpuModel
   readonly machine: Machine
   readonly kernel: Kernel
+  /** Its KVM module, for tools that look inside. */
+  readonly kvm: KvmModule
   private readonly held: HeldTasks
 
   /** @throws UserError for a CPU model, feature or profile that is not known, or memory that cannot be had */
@@ -86,7 +88,7 @@ export class Host {
       ...(splitLockDetect === undefined ? {} : { splitLockDetect }),
       ...(strictSigaltstack === undefined ? {} : { strictSigaltstack }),
     })
-    loadKvm(this.kernel, this.machine, options.parameters)
+    this.kvm = loadKvm(this.kernel, this.machine, options.parameters)
     this.held = new HeldTasks(this.kernel)
   }
 

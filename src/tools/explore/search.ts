@@ -1,0 +1,223 @@
+import { type Accesses, conflict, copyAccesses, newAccesses } from './accesses.ts'
+import type { System, Transition, Violation } from './system.ts'
+
+export interface SearchOptions {
+  /** Preemptions a run may have at most. */
+  readonly bound: number
+  /** Stops after so many executions; then the search is not exhaustive. Default: no limit. */
+  readonly maxExecutions?: number
+  /** Without reduction every order of every step is tried: for checking the reduction. Default true. */
+  readonly reduce?: boolean
+  /** Of n parts of the search this is the i-th, 0-based: they differ in the first steps. */
+  readonly shard?: { readonly index: number; readonly count: number }
+  /** Asked now and then; true stops the search. */
+  readonly stop?: (progress: SearchProgress) => boolean
+}
+
+export interface SearchProgress {
+  readonly executions: number
+  readonly steps: number
+  readonly depth: number
+}
+
+export interface SearchResult extends SearchProgress {
+  /** Nothing within the bound was left out. */
+  readonly exhaustive: boolean
+  /** Runs that ended because everything left was explored elsewhere. */
+  readonly pruned: number
+  readonly violation: Violation | null
+  /** The steps that lead to the violation. */
+  readonly schedule: readonly Transition[]
+}
+
+/** One step of the run under way, and what is still to be tried in its place. */
+interface Frame {
+  readonly enabled: readonly Transition[]
+  /** Processes to be tried here (bit set). */
+  backtrack: number
+  /** What need not be tried: it was, and nothing since depends on it. */
+  readonly sleep: Map<string, Accesses>
+  readonly preemptions: number
+  chosen: Transition
+  accesses: Accesses
+  /** For each process how many of its steps happened before the end of this one. */
+  clock: Int32Array
+}
+
+const keyOf = ({ process, choice }: Transition): string => `${process}:${choice}`
+const CHECK_EVERY = 256
+/** Steps at the start of a run that say which shard it belongs to. */
+const SHARD_DEPTH = 6
+
+/**
+ * Enumerates the runs of a system up to a preemption bound: depth first, each run executed from the start. Of runs that differ
+ * only in the order of independent steps one is executed: dynamic partial-order reduction (Flanagan and Godefroid 2005) over
+ * vector clocks, with sleep sets. Choices that one processor makes by itself, preemptions among them, are all tried.
+ */
+export class Search {
+  private readonly system: System
+  private readonly options: SearchOptions
+  private readonly frames: Frame[] = []
+  private executions = 0
+  private steps = 0
+  private pruned = 0
+  private depth = 0
+
+  constructor(system: System, options: SearchOptions) {
+    this.system = system
+    this.options = options
+  }
+
+  run(): SearchResult {
+    const { maxExecutions = Number.POSITIVE_INFINITY, stop } = this.options
+    for (;;) {
+      this.executions++
+      const violation = this.execute()
+      if (violation !== null) return this.result(false, violation)
+      if (!this.next()) return this.result(true, null)
+      const late = this.executions % CHECK_EVERY === 0 && stop?.(this.progress) === true
+      if (this.executions >= maxExecutions || late) return this.result(false, null)
+    }
+  }
+
+  private get progress(): SearchProgress {
+    return { executions: this.executions, steps: this.steps, depth: this.depth }
+  }
+
+  private result(exhaustive: boolean, violation: Violation | null): SearchResult {
+    const schedule = violation === null ? [] : this.frames.map(({ chosen }) => chosen)
+    return { ...this.progress, exhaustive, pruned: this.pruned, violation, schedule }
+  }
+
+  /** Runs the frames there are, then new ones to the end of the run. */
+  private execute(): Violation | null {
+    const { system, frames } = this
+    system.reset()
+    for (let i = 0; i < frames.length; i++) {
+      const frame = frames[i]
+      const isNew = i === frames.length - 1
+      const accesses = system.execute(frame.chosen, !isNew)
+      this.steps++
+      if (isNew) {
+        frame.accesses = copyAccesses(accesses)
+        this.relate(i)
+      }
+      if (system.violation !== null) return system.violation
+    }
+    for (;;) {
+      const frame = this.open()
+      if (frame === null) return null
+      frames.push(frame)
+      if (frames.length > this.depth) this.depth = frames.length
+      frame.accesses = copyAccesses(system.execute(frame.chosen))
+      this.steps++
+      this.relate(frames.length - 1)
+      if (system.violation !== null) return system.violation
+    }
+  }
+
+  /** A frame for the state reached; null at the end of the run. */
+  private open(): Frame | null {
+    const { system, frames, options } = this
+    if (frames.length === SHARD_DEPTH && this.isElsewhere()) return null
+    const parent = frames.at(-1)
+    const preemptions = parent === undefined ? 0 : parent.preemptions + (parent.chosen.preempts ? 1 : 0)
+    const enabled = system.enabled().filter(({ preempts }) => !preempts || preemptions < options.bound)
+    if (enabled.length === 0) return null
+    const sleep = new Map<string, Accesses>()
+    if (parent !== undefined && options.reduce !== false) {
+      for (const [key, accesses] of parent.sleep) {
+        if (Number(key[0]) !== parent.chosen.process && !conflict(accesses, parent.accesses)) sleep.set(key, accesses)
+      }
+    }
+    const chosen = enabled.find((transition) => !sleep.has(keyOf(transition)))
+    if (chosen === undefined) {
+      this.pruned++
+      return null
+    }
+    const all = enabled.reduce((mask, { process }) => mask | (1 << process), 0)
+    return {
+      enabled,
+      backtrack: options.reduce === false || this.isShared(frames.length) ? all : 1 << chosen.process,
+      sleep,
+      preemptions,
+      chosen,
+      accesses: NOTHING,
+      clock: new Int32Array(system.processes.length),
+    }
+  }
+
+  /** The first steps of a sharded search are all tried, in every shard: what comes after them is what is divided. */
+  private isShared(depth: number): boolean {
+    return this.options.shard !== undefined && depth < SHARD_DEPTH
+  }
+
+  /** Another shard goes on from here. */
+  private isElsewhere(): boolean {
+    const { shard } = this.options
+    if (shard === undefined) return false
+    let hash = 0
+    for (const { chosen } of this.frames)
+      for (const letter of keyOf(chosen)) hash = (Math.imul(hash, 31) + letter.charCodeAt(0)) | 0
+    return (hash >>> 0) % shard.count !== shard.index
+  }
+
+  /** The last step's place in the order of the run; where it races with an earlier one, the other order is to be tried too. */
+  private relate(index: number): void {
+    const { frames } = this
+    const frame = frames[index]
+    const { process } = frame.chosen
+    const clock = new Int32Array(frame.clock.length)
+    for (let i = index - 1; i >= 0; i--) {
+      if (frames[i].chosen.process !== process) continue
+      clock.set(frames[i].clock)
+      break
+    }
+    const before = clock.slice()
+    for (let i = index - 1; i >= 0; i--) {
+      const earlier = frames[i]
+      const other = earlier.chosen.process
+      if (other === process || !conflict(earlier.accesses, frame.accesses)) continue
+      const count = earlier.clock[other]
+      if (before[other] < count && this.options.reduce !== false) this.demand(i, process)
+      join(clock, earlier.clock)
+    }
+    clock[process]++
+    frame.clock = clock
+  }
+
+  /** `process` is to be tried in the state before step `at`, or everybody if it could do nothing there. */
+  private demand(at: number, process: number): void {
+    const frame = this.frames[at]
+    const could = frame.enabled.some((transition) => transition.process === process)
+    frame.backtrack |= could ? 1 << process : frame.enabled.reduce((mask, t) => mask | (1 << t.process), 0)
+  }
+
+  /** Prepares the next run: the deepest frame where something is left to be tried. False: none. */
+  private next(): boolean {
+    const { frames } = this
+    while (frames.length > 0) {
+      const frame = frames[frames.length - 1]
+      frame.sleep.set(keyOf(frame.chosen), frame.accesses)
+      const found = this.untried(frame)
+      if (found !== undefined) {
+        frame.chosen = found
+        return true
+      }
+      frames.pop()
+    }
+    return false
+  }
+
+  private untried(frame: Frame): Transition | undefined {
+    const isLeft = (t: Transition) => (frame.backtrack & (1 << t.process)) !== 0 && !frame.sleep.has(keyOf(t))
+    // All choices of one processor before the next one, so that its entry in the sleep set is complete.
+    return frame.enabled.find((t) => t.process === frame.chosen.process && isLeft(t)) ?? frame.enabled.find(isLeft)
+  }
+}
+
+const NOTHING: Accesses = newAccesses()
+
+function join(into: Int32Array, from: Int32Array): void {
+  for (let i = 0; i < into.length; i++) if (from[i] > into[i]) into[i] = from[i]
+}

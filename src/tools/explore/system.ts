@@ -1,0 +1,37 @@
+import type { Accesses } from './accesses.ts'
+
+/** Something that can happen next: one choice of one process (a processor, or the clock). */
+export interface Transition {
+  /** Small number; processes of a search are 0 to 7. */
+  readonly process: number
+  /** Names the transition among those of its process at this point; the same name means the same step after a replay. */
+  readonly choice: string
+  /** Takes a processor from a task that could have gone on: what a preemption bound counts. */
+  readonly preempts: boolean
+}
+
+/** An invariant that did not hold, in words with the values. */
+export interface Violation {
+  readonly invariant: string
+  readonly because: string
+}
+
+/**
+ * A concurrent system whose every run is a sequence of transitions from one initial state: what the search enumerates. Executing
+ * the same transitions again gives the same run.
+ */
+export interface System {
+  readonly processes: readonly string[]
+  /** Back to the initial state. */
+  reset(): void
+  /** What can happen now; empty: the run is over. */
+  enabled(): readonly Transition[]
+  /**
+   * One step. Gives what it touched, valid until the next step; `violation` says what it broke.
+   * @param isKnown it was executed from this state before and broke nothing: invariants need not be looked at again
+   */
+  execute(transition: Transition, isKnown?: boolean): Accesses
+  readonly violation: Violation | null
+  /** The values worth showing beside a step: `TEST_CTRL[0]=1 flag=0`. */
+  describe(): string
+}

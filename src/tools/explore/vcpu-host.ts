@@ -1,0 +1,178 @@
+import { KVM_EXIT_UNKNOWN } from '../../kvm/abi/exit-reasons.ts'
+import { KVM_IOCTL } from '../../kvm/abi/ioctl-numbers.ts'
+import type { Vcpu } from '../../kvm/vcpu/vcpu.ts'
+import type { OpenFile } from '../../linux/file.ts'
+import type { MaybePreemptible, Preemptible } from '../../linux/preemption.ts'
+import type { HostCpu } from '../../linux/processor.ts'
+import type { Task } from '../../linux/task.ts'
+import { CONTEXT_STRIDE, TILE_SCRATCH } from '../../machine/memory-map.ts'
+import type { Vmcs } from '../../machine/vmcs.ts'
+import { Host } from '../../vmm/modelled/host.ts'
+import type { Process } from '../../vmm/process.ts'
+import type { VcpuFd } from '../../vmm/vcpu-fd.ts'
+import { Recorder } from './accesses.ts'
+import { enterScript, type GuestEvent, type GuestScript } from './guest-script.ts'
+import { watch } from './watch.ts'
+
+/** One vCPU of a model: its thread and its guest. */
+export interface ModelVcpu {
+  readonly task: Task
+  readonly vcpu: Vcpu
+  readonly fd: VcpuFd
+  readonly script: GuestScript
+  readonly file: OpenFile
+}
+
+/** A modelled host with vCPUs whose guests are scripts, each on a thread of one process, and tasks beside them. */
+export class VcpuHost {
+  readonly host: Host
+  /** The VMM. */
+  process!: Process
+  readonly recorder = new Recorder()
+  readonly vcpus: ModelVcpu[] = []
+  readonly tasks: Task[] = []
+  private readonly scripts = new Map<Vmcs, GuestScript>()
+  private readonly more: object[] = []
+
+  /** @param guests one list of events for each vCPU @param others how many tasks beside the vCPUs' */
+  constructor(options: {
+    readonly kernel: string
+    readonly cpu: string
+    readonly decoder: WebAssembly.Module
+    readonly splitLockDetect?: string
+    readonly guests: readonly (readonly GuestEvent[])[]
+    readonly others: number
+    /** Before the vCPUs run for the first time. */
+    readonly prepare?: (fd: VcpuFd, index: number) => void
+  }) {
+    const { splitLockDetect } = options
+    this.host = new Host({
+      cpu: options.cpu,
+      kernel: options.kernel,
+      processors: 2,
+      memory: 16 << 20,
+      decoder: options.decoder,
+      ...(splitLockDetect === undefined ? {} : { splitLockDetect }),
+    })
+    this.makeVcpus(options.guests, options.prepare)
+    for (let i = 0; i < options.others; i++) this.tasks.push(this.newest(() => this.host.newProcess(`task${i}`)))
+    for (const cpu of this.host.kernel.cpus) this.instrument(cpu)
+  }
+
+  /** The task that `make` made. */
+  private newest(make: () => unknown): Task {
+    make()
+    return [...this.host.kernel.tasks.values()].at(-1)!
+  }
+
+  private makeVcpus(guests: readonly (readonly GuestEvent[])[], prepare?: (fd: VcpuFd, index: number) => void): void {
+    const process = this.host.newProcess('vmm')
+    this.process = process
+    const leader = [...this.host.kernel.tasks.values()].at(-1)!
+    const vmFd = process.openKvm().createVm()
+    guests.forEach((events, index) => {
+      const fd = vmFd.createVcpu(index)
+      fd.setCpuid2(vmFd.kvm.getSupportedCpuid())
+      prepare?.(fd, index)
+      const task = index === 0 ? leader : this.newest(() => process.newThread())
+      task.comm = `vcpu${index}`
+      const vcpu = [...this.host.kvm.vms][0].vcpuById(index)!
+      const script: GuestScript = { vcpu, events, progress: { next: 0, alignmentChecks: 0 } }
+      this.scripts.set(vcpu.vmcs, script)
+      this.vcpus.push({ task, vcpu, fd, script, file: task.files.get(fd.fd)! })
+    })
+  }
+
+  /** Guests are entered through their scripts; accesses to registers are steps' accesses of cells. */
+  private instrument(cpu: HostCpu): void {
+    const { recorder, scripts } = this
+    const processor = cpu.processor as typeof cpu.processor & { enterGuest(vmcs: Vmcs, budget: number): number }
+    const name = `cpu${cpu.id}`
+    const state = recorder.cell(`${name}.xstate`)
+    const msrs = new Map<number, number>()
+    const msrCell = (index: number): number => {
+      let cell = msrs.get(index)
+      if (cell === undefined) msrs.set(index, (cell = recorder.cell(`${name}.msr.${index.toString(16)}`)))
+      return cell
+    }
+    const { rdmsr, wrmsr, wrmsrXfd, xsave, xrstor, readXfdErr, writeXfdErr } = processor
+    Object.assign(processor, {
+      enterGuest: (vmcs: Vmcs) => enterScript(cpu, scripts.get(vmcs)!),
+      retired: 0,
+      rdmsr: (index: number) => {
+        recorder.read(msrCell(index))
+        return rdmsr.call(processor, index)
+      },
+      wrmsr: (index: number, value: bigint) => {
+        recorder.write(msrCell(index))
+        return wrmsr.call(processor, index, value)
+      },
+      wrmsrXfd: (value: number) => {
+        recorder.write(msrCell(0x1c4))
+        wrmsrXfd.call(processor, value)
+      },
+      readXfdErr: () => {
+        recorder.read(msrCell(0x1c5))
+        return readXfdErr.call(processor)
+      },
+      writeXfdErr: (value: number) => {
+        recorder.write(msrCell(0x1c5))
+        writeXfdErr.call(processor, value)
+      },
+      xsave: (...args: Parameters<typeof xsave>) => {
+        recorder.read(state)
+        xsave.apply(processor, args)
+      },
+      xrstor: (...args: Parameters<typeof xrstor>) => {
+        recorder.write(state)
+        return xrstor.apply(processor, args)
+      },
+    })
+    for (const index of [0x33, 0x1c4, 0x1c5]) msrCell(index)
+    watch(recorder, cpu, name, 'fpuOwner', 'xfdShadow', 'previous')
+  }
+
+  /** An ioctl of a vCPU, as its file does it: with the vCPU's mutex. */
+  *ioctl({ file }: ModelVcpu, task: Task, name: keyof typeof KVM_IOCTL, argument = 0): Preemptible<number> {
+    const result: MaybePreemptible<number> = file.ioctl(task, KVM_IOCTL[name], argument)
+    return typeof result === 'number' ? result : yield* result
+  }
+
+  /** A variant's own state is part of the model's. */
+  also(state: object): void {
+    this.more.push(state)
+  }
+
+  /** KVM_RUN of this vCPU is at its end: this is vcpu_put, not a preemption. */
+  isPutting(vcpu: Vcpu): boolean {
+    return vcpu.run.exitReason !== 0 && vcpu.run.exitReason !== KVM_EXIT_UNKNOWN
+  }
+
+  /** Everything of vCPUs that changes in a run. */
+  get objects(): object[] {
+    return [
+      ...this.more,
+      ...this.vcpus.flatMap(({ vcpu, script }) => {
+        const guestFpu = vcpu.guestFpu as unknown as { fpstate: object }
+        const own = [vcpu, vcpu.vmcs, vcpu.exception, vcpu.stats, guestFpu, guestFpu.fpstate, script.progress]
+        return vcpu.splitLock === null ? own : [...own, vcpu.splitLock]
+      }),
+    ]
+  }
+
+  get memory(): { at: number; length: number }[] {
+    const { kernel } = this.host
+    const image = (fpstate: { readonly image: number; readonly size: number }) => ({ at: fpstate.image, length: fpstate.size })
+    const tasks = [...this.vcpus.map(({ task }) => task), ...this.tasks]
+    return [
+      ...kernel.cpus.map(({ processor }) => ({ at: processor.registerFile, length: TILE_SCRATCH })),
+      ...tasks.map(({ context }) => ({ at: context.base, length: CONTEXT_STRIDE })),
+      ...tasks.map(({ fpu }) => image(fpu.fpstate)),
+      ...this.vcpus.flatMap(({ vcpu }) => [
+        { at: vcpu.context.base, length: CONTEXT_STRIDE },
+        { at: vcpu.run.base, length: 1024 },
+        image((vcpu.guestFpu as unknown as { fpstate: { image: number; size: number } }).fpstate),
+      ]),
+    ]
+  }
+}
