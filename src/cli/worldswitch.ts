@@ -2,6 +2,7 @@
 import { Command, CommanderError, Option } from 'commander'
 import packageJson from '../../package.json' with { type: 'json' }
 import { MAX_PROCESSORS } from '../machine/memory-map.ts'
+import { addExploreCommand } from './explore-options.ts'
 import { assignment, collect, count, memorySize, seed, upTo } from './option-values.ts'
 import { EXIT_BROKEN_PIPE, EXIT_FAILURE, EXIT_USAGE, report, usageLine } from './report.ts'
 import { addRunCommand } from './run-options.ts'
@@ -47,6 +48,7 @@ program
   })
 
 addRunCommand(program)
+addExploreCommand(program)
 
 program
   .command('cpus')

@@ -3,6 +3,7 @@ import { HostOops } from '../../linux/oops.ts'
 import { PREEMPTION_POINT, type Preemptible } from '../../linux/preemption.ts'
 import type { HostCpu } from '../../linux/processor.ts'
 import type { Task } from '../../linux/task.ts'
+import { PHYSICAL_BASE } from '../../machine/memory-map.ts'
 import type { Accesses, Recorder } from './accesses.ts'
 import { MemorySnapshot, ObjectSnapshot } from './snapshot.ts'
 import type { System, Transition, Violation } from './system.ts'
@@ -57,6 +58,7 @@ export class HostSystem implements System {
   /** Statistics of the scheduler ask for the time too: that is no access worth an order. */
   private clockIsWatched = true
   private readonly finished: boolean[]
+  private readonly touched: number
   private migrationsLeft = 0
 
   constructor(model: HostModel) {
@@ -82,6 +84,8 @@ export class HostSystem implements System {
       kernel.machine,
       kernel.splitLock,
       kernel.log,
+      kernel.heap,
+      kernel.pages,
       ...kernel.cpus,
       ...kernel.cpus.map((cpu) => cpu.processor),
       ...tasks,
@@ -90,6 +94,7 @@ export class HostSystem implements System {
       ...tasks.map((task) => task.pending),
       ...model.objects,
     ])
+    this.touched = kernel.pages.touched
     this.memory = new MemorySnapshot(kernel.machine.mem.u8)
     for (const { at, length } of model.memory) this.memory.add(at, length)
   }
@@ -123,6 +128,7 @@ export class HostSystem implements System {
 
   reset(): void {
     this.recorder.recording = false
+    this.clearNewPages()
     this.objects.restore()
     this.memory.restore()
     this.violation = null
@@ -134,6 +140,12 @@ export class HostSystem implements System {
       const cpu = this.kernel.cpus[task.cpuId]
       if (cpu.current === null) this.kernel.scheduler.switchTo(cpu, task)
     }
+  }
+
+  /** Pages that the run was the first to use are zero again, as the allocator takes them to be. */
+  private clearNewPages(): void {
+    const { pages, machine } = this.kernel
+    if (pages.touched > this.touched) machine.mem.u8.fill(0, PHYSICAL_BASE + this.touched, PHYSICAL_BASE + pages.touched)
   }
 
   private indexOf(task: Task): number {
@@ -257,6 +269,10 @@ export class HostSystem implements System {
       this.violation = { invariant: name, because }
       return
     }
+  }
+
+  forgive(): void {
+    this.violation = null
   }
 
   describe(): string {

@@ -8,10 +8,10 @@ export interface SearchOptions {
   readonly maxExecutions?: number
   /** Without reduction every order of every step is tried: for checking the reduction. Default true. */
   readonly reduce?: boolean
+  /** Gets every violation, and the search goes on: for comparing searches. Without it the first one ends the search. */
+  readonly onViolation?: (violation: Violation) => void
   /** Of n parts of the search this is the i-th, 0-based: they differ in the first steps. */
   readonly shard?: { readonly index: number; readonly count: number }
-  /** Asked now and then; true stops the search. */
-  readonly stop?: (progress: SearchProgress) => boolean
 }
 
 export interface SearchProgress {
@@ -45,7 +45,6 @@ interface Frame {
 }
 
 const keyOf = ({ process, choice }: Transition): string => `${process}:${choice}`
-const CHECK_EVERY = 256
 /** Steps at the start of a run that say which shard it belongs to. */
 const SHARD_DEPTH = 6
 
@@ -68,19 +67,23 @@ export class Search {
     this.options = options
   }
 
-  run(): SearchResult {
-    const { maxExecutions = Number.POSITIVE_INFINITY, stop } = this.options
-    for (;;) {
+  /**
+   * Goes on with the search for `executions` runs.
+   * @returns null when there is more to do: call it again
+   */
+  run(executions = Number.POSITIVE_INFINITY): SearchResult | null {
+    const { maxExecutions = Number.POSITIVE_INFINITY } = this.options
+    for (let done = 0; done < executions; done++) {
+      if (this.executions >= maxExecutions) return this.result(false, null)
       this.executions++
       const violation = this.execute()
       if (violation !== null) return this.result(false, violation)
       if (!this.next()) return this.result(true, null)
-      const late = this.executions % CHECK_EVERY === 0 && stop?.(this.progress) === true
-      if (this.executions >= maxExecutions || late) return this.result(false, null)
     }
+    return null
   }
 
-  private get progress(): SearchProgress {
+  get progress(): SearchProgress {
     return { executions: this.executions, steps: this.steps, depth: this.depth }
   }
 
@@ -102,7 +105,7 @@ export class Search {
         frame.accesses = copyAccesses(accesses)
         this.relate(i)
       }
-      if (system.violation !== null) return system.violation
+      if (this.broke()) return system.violation
     }
     for (;;) {
       const frame = this.open()
@@ -112,8 +115,18 @@ export class Search {
       frame.accesses = copyAccesses(system.execute(frame.chosen))
       this.steps++
       this.relate(frames.length - 1)
-      if (system.violation !== null) return system.violation
+      if (this.broke()) return system.violation
     }
+  }
+
+  /** Something is violated, and that ends the search. */
+  private broke(): boolean {
+    const { system, options } = this
+    if (system.violation === null) return false
+    if (options.onViolation === undefined) return true
+    options.onViolation(system.violation)
+    system.forgive()
+    return false
   }
 
   /** A frame for the state reached; null at the end of the run. */
@@ -123,6 +136,7 @@ export class Search {
     const parent = frames.at(-1)
     const preemptions = parent === undefined ? 0 : parent.preemptions + (parent.chosen.preempts ? 1 : 0)
     const enabled = system.enabled().filter(({ preempts }) => !preempts || preemptions < options.bound)
+    if (parent !== undefined) demandDisabled(parent, enabled)
     if (enabled.length === 0) return null
     const sleep = new Map<string, Accesses>()
     if (parent !== undefined && options.reduce !== false) {
@@ -217,6 +231,15 @@ export class Search {
 }
 
 const NOTHING: Accesses = newAccesses()
+
+/** What the last step took from another process is to be tried in its place: nothing later would show that they race. */
+function demandDisabled(parent: Frame, enabled: readonly Transition[]): void {
+  for (const transition of parent.enabled) {
+    if (transition.process === parent.chosen.process) continue
+    const key = keyOf(transition)
+    if (!enabled.some((now) => keyOf(now) === key)) parent.backtrack |= 1 << transition.process
+  }
+}
 
 function join(into: Int32Array, from: Int32Array): void {
   for (let i = 0; i < into.length; i++) if (from[i] > into[i]) into[i] = from[i]

@@ -1,3 +1,6 @@
+/** Entries of a table of the kernel; larger arrays are memory. */
+const LARGEST_TABLE = 1 << 16
+
 type Saved = readonly [target: Record<string, unknown>, names: readonly string[], values: readonly unknown[]]
 
 /**
@@ -11,6 +14,7 @@ export class ObjectSnapshot {
     readonly target: Map<unknown, unknown>
     readonly entries: readonly (readonly [unknown, unknown])[]
   }[] = []
+  private readonly typed: { readonly target: Int32Array; readonly values: Int32Array }[] = []
   private readonly sets: { readonly target: Set<unknown>; readonly values: readonly unknown[] }[] = []
 
   /** @param roots objects whose properties change; arrays, maps, sets and plain records in them are included */
@@ -28,6 +32,8 @@ export class ObjectSnapshot {
 
   private contents(value: unknown): void {
     if (Array.isArray(value)) this.arrays.push({ target: value, values: value.slice() })
+    else if (value instanceof Int32Array && value.length <= LARGEST_TABLE)
+      this.typed.push({ target: value, values: value.slice() })
     else if (value instanceof Map) this.maps.push({ target: value, entries: [...value] })
     else if (value instanceof Set) this.sets.push({ target: value, values: [...value] })
     else if (isPlain(value)) this.add(value)
@@ -41,6 +47,7 @@ export class ObjectSnapshot {
       if (target.length !== values.length) target.length = values.length
       for (let i = 0; i < values.length; i++) target[i] = values[i]
     }
+    for (const { target, values } of this.typed) target.set(values)
     for (const { target, entries } of this.maps) {
       if (target.size !== entries.length) target.clear()
       for (const [key, value] of entries) if (target.get(key) !== value) target.set(key, value)

@@ -32,6 +32,8 @@ export interface System {
    */
   execute(transition: Transition, isKnown?: boolean): Accesses
   readonly violation: Violation | null
+  /** Goes on as if nothing had been violated. */
+  forgive(): void
   /** The values worth showing beside a step: `TEST_CTRL[0]=1 flag=0`. */
   describe(): string
 }

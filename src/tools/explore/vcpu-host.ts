@@ -5,13 +5,15 @@ import type { OpenFile } from '../../linux/file.ts'
 import type { MaybePreemptible, Preemptible } from '../../linux/preemption.ts'
 import type { HostCpu } from '../../linux/processor.ts'
 import type { Task } from '../../linux/task.ts'
+import { EXIT_REASON_EXCEPTION_NMI } from '../../machine/exits.ts'
 import { CONTEXT_STRIDE, TILE_SCRATCH } from '../../machine/memory-map.ts'
 import type { Vmcs } from '../../machine/vmcs.ts'
 import { Host } from '../../vmm/modelled/host.ts'
 import type { Process } from '../../vmm/process.ts'
 import type { VcpuFd } from '../../vmm/vcpu-fd.ts'
 import { Recorder } from './accesses.ts'
-import { enterScript, type GuestEvent, type GuestScript } from './guest-script.ts'
+import { enterScript, type GuestEvent, type GuestScript, newProgress } from './guest-script.ts'
+import { RegisterMarks } from './register-marks.ts'
 import { watch } from './watch.ts'
 
 /** One vCPU of a model: its thread and its guest. */
@@ -27,12 +29,18 @@ export interface ModelVcpu {
 export class VcpuHost {
   readonly host: Host
   /** The VMM. */
-  process!: Process
+  readonly process: Process
   readonly recorder = new Recorder()
   readonly vcpus: ModelVcpu[] = []
   readonly tasks: Task[] = []
   private readonly scripts = new Map<Vmcs, GuestScript>()
   private readonly more: object[] = []
+  /** The cell of each processor's extended state. */
+  private readonly xstateCells: number[]
+  private marks = 0
+  /** A guest's own instruction is under way. */
+  inGuest = false
+  private readonly onNm = new Map<Vcpu, () => void>()
 
   /** @param guests one list of events for each vCPU @param others how many tasks beside the vCPUs' */
   constructor(options: {
@@ -42,8 +50,13 @@ export class VcpuHost {
     readonly splitLockDetect?: string
     readonly guests: readonly (readonly GuestEvent[])[]
     readonly others: number
+    /** Threads of the VMM beside those of vCPUs. */
+    readonly threads?: number
     /** Before the vCPUs run for the first time. */
     readonly prepare?: (fd: VcpuFd, index: number) => void
+    /** Before the first vCPU exists. */
+    readonly permit?: (process: Process) => void
+    readonly prepareOther?: (process: Process) => void
   }) {
     const { splitLockDetect } = options
     this.host = new Host({
@@ -54,30 +67,46 @@ export class VcpuHost {
       decoder: options.decoder,
       ...(splitLockDetect === undefined ? {} : { splitLockDetect }),
     })
+    this.xstateCells = this.host.kernel.cpus.map(({ id }) => this.recorder.cell(`cpu${id}.xstate`))
+    this.process = this.host.newProcess('vmm')
+    options.permit?.(this.process)
     this.makeVcpus(options.guests, options.prepare)
-    for (let i = 0; i < options.others; i++) this.tasks.push(this.newest(() => this.host.newProcess(`task${i}`)))
+    for (let i = 0; i < (options.threads ?? 0); i++) {
+      this.process.newThread()
+      this.tasks.push(this.lastTask())
+    }
+    for (let i = 0; i < options.others; i++) {
+      const process = this.host.newProcess(`task${i}`)
+      options.prepareOther?.(process)
+      this.tasks.push(this.lastTask())
+    }
     for (const cpu of this.host.kernel.cpus) this.instrument(cpu)
   }
 
-  /** The task that `make` made. */
-  private newest(make: () => unknown): Task {
-    make()
+  /** A mark of its own for a guest or task. */
+  newMarks(): RegisterMarks {
+    return new RegisterMarks(++this.marks * 0x11, this.recorder, this.xstateCells)
+  }
+
+  /** The task made last. */
+  private lastTask(): Task {
     return [...this.host.kernel.tasks.values()].at(-1)!
   }
 
   private makeVcpus(guests: readonly (readonly GuestEvent[])[], prepare?: (fd: VcpuFd, index: number) => void): void {
-    const process = this.host.newProcess('vmm')
-    this.process = process
-    const leader = [...this.host.kernel.tasks.values()].at(-1)!
+    const { process } = this
+    const leader = this.lastTask()
+    if (guests.length === 0) return
     const vmFd = process.openKvm().createVm()
     guests.forEach((events, index) => {
       const fd = vmFd.createVcpu(index)
       fd.setCpuid2(vmFd.kvm.getSupportedCpuid())
       prepare?.(fd, index)
-      const task = index === 0 ? leader : this.newest(() => process.newThread())
+      if (index > 0) process.newThread()
+      const task = index === 0 ? leader : this.lastTask()
       task.comm = `vcpu${index}`
       const vcpu = [...this.host.kvm.vms][0].vcpuById(index)!
-      const script: GuestScript = { vcpu, events, progress: { next: 0, alignmentChecks: 0 } }
+      const script: GuestScript = { vcpu, events, progress: newProgress(), marks: this.newMarks() }
       this.scripts.set(vcpu.vmcs, script)
       this.vcpus.push({ task, vcpu, fd, script, file: task.files.get(fd.fd)! })
     })
@@ -88,7 +117,7 @@ export class VcpuHost {
     const { recorder, scripts } = this
     const processor = cpu.processor as typeof cpu.processor & { enterGuest(vmcs: Vmcs, budget: number): number }
     const name = `cpu${cpu.id}`
-    const state = recorder.cell(`${name}.xstate`)
+    const state = this.xstateCells[cpu.id]
     const msrs = new Map<number, number>()
     const msrCell = (index: number): number => {
       let cell = msrs.get(index)
@@ -97,7 +126,14 @@ export class VcpuHost {
     }
     const { rdmsr, wrmsr, wrmsrXfd, xsave, xrstor, readXfdErr, writeXfdErr } = processor
     Object.assign(processor, {
-      enterGuest: (vmcs: Vmcs) => enterScript(cpu, scripts.get(vmcs)!),
+      enterGuest: (vmcs: Vmcs) => {
+        const script = scripts.get(vmcs)!
+        this.inGuest = true
+        const reason = enterScript(cpu, script)
+        this.inGuest = false
+        if (reason === EXIT_REASON_EXCEPTION_NMI) this.onNm.get(script.vcpu)?.()
+        return reason
+      },
       retired: 0,
       rdmsr: (index: number) => {
         recorder.read(msrCell(index))
@@ -138,6 +174,11 @@ export class VcpuHost {
     return typeof result === 'number' ? result : yield* result
   }
 
+  /** Calls `told` at each exception exit of this vCPU. */
+  afterNm(vcpu: Vcpu, told: () => void): void {
+    this.onNm.set(vcpu, told)
+  }
+
   /** A variant's own state is part of the model's. */
   also(state: object): void {
     this.more.push(state)
@@ -154,16 +195,20 @@ export class VcpuHost {
       ...this.more,
       ...this.vcpus.flatMap(({ vcpu, script }) => {
         const guestFpu = vcpu.guestFpu as unknown as { fpstate: object }
-        const own = [vcpu, vcpu.vmcs, vcpu.exception, vcpu.stats, guestFpu, guestFpu.fpstate, script.progress]
+        const own = [vcpu, vcpu.vmcs, vcpu.exception, vcpu.stats, guestFpu, guestFpu.fpstate, script.progress, script.marks.left]
         return vcpu.splitLock === null ? own : [...own, vcpu.splitLock]
       }),
     ]
   }
 
+  get allTasks(): Task[] {
+    return [...this.vcpus.map(({ task }) => task), ...this.tasks]
+  }
+
   get memory(): { at: number; length: number }[] {
     const { kernel } = this.host
     const image = (fpstate: { readonly image: number; readonly size: number }) => ({ at: fpstate.image, length: fpstate.size })
-    const tasks = [...this.vcpus.map(({ task }) => task), ...this.tasks]
+    const tasks = this.allTasks
     return [
       ...kernel.cpus.map(({ processor }) => ({ at: processor.registerFile, length: TILE_SCRATCH })),
       ...tasks.map(({ context }) => ({ at: context.base, length: CONTEXT_STRIDE })),
@@ -175,4 +220,21 @@ export class VcpuHost {
       ]),
     ]
   }
+}
+
+/** struct kvm_msrs with one entry. */
+export function msrList(index: number, value: bigint): Uint8Array {
+  const bytes = new Uint8Array(24)
+  const view = new DataView(bytes.buffer)
+  view.setUint32(0, 1, true)
+  view.setUint32(8, index, true)
+  view.setBigUint64(16, value, true)
+  return bytes
+}
+
+/** User memory of the VMM with these bytes. */
+export function argument(host: VcpuHost, bytes: Uint8Array): number {
+  const memory = host.process.allocate(4096)
+  memory.write(0, bytes)
+  return memory.address
 }

@@ -4,7 +4,7 @@ import { PREEMPTION_POINT } from '../../../linux/preemption.ts'
 import { userSplitLock } from '../../../linux/splitlock/user-traps.ts'
 import type { Task } from '../../../linux/task.ts'
 import type { HostModel, Invariant } from '../host-system.ts'
-import { type ModelVcpu, VcpuHost } from '../vcpu-host.ts'
+import { argument, type ModelVcpu, msrList, VcpuHost } from '../vcpu-host.ts'
 import { watch } from '../watch.ts'
 import type { SplitLockVariant } from './split-lock-variants.ts'
 
@@ -32,7 +32,7 @@ export interface SplitLockOptions {
 }
 
 /**
- * Two vCPUs and a task: the first guest turns its own detection on and takes a split lock, the second has detection off and takes
+ * Two vCPUs and a task: the first guest turns its own detection on, takes a split lock and turns it off, the second has detection off and takes
  * one, the task takes one in user mode. The first vCPU's thread may come to the other processor once.
  */
 export function splitLock({ kernel, decoder, variant }: SplitLockOptions): HostModel {
@@ -41,7 +41,12 @@ export function splitLock({ kernel, decoder, variant }: SplitLockOptions): HostM
     cpu: 'SapphireRapids',
     decoder,
     guests: [
-      [{ kind: 'wrmsr', index: MSR_TEST_CTRL, value: SLD }, { kind: 'split-lock' }, { kind: 'hlt' }],
+      [
+        { kind: 'wrmsr', index: MSR_TEST_CTRL, value: SLD },
+        { kind: 'split-lock' },
+        { kind: 'wrmsr', index: MSR_TEST_CTRL, value: 0 },
+        { kind: 'hlt' },
+      ],
       [{ kind: 'split-lock' }, { kind: 'hlt' }],
     ],
     others: 1,
@@ -127,23 +132,6 @@ function* setMsrsThenRun(host: VcpuHost, vcpu: ModelVcpu, msrs: number): Preempt
   yield* host.ioctl(vcpu, vcpu.task, 'KVM_SET_MSRS', msrs)
   yield PREEMPTION_POINT
   yield* host.ioctl(vcpu, vcpu.task, 'KVM_RUN')
-}
-
-/** struct kvm_msrs with one entry. */
-function msrList(index: number, value: bigint): Uint8Array {
-  const bytes = new Uint8Array(24)
-  const view = new DataView(bytes.buffer)
-  view.setUint32(0, 1, true)
-  view.setUint32(8, index, true)
-  view.setBigUint64(16, value, true)
-  return bytes
-}
-
-/** User memory of the VMM with these bytes. */
-function argument(host: VcpuHost, bytes: Uint8Array): number {
-  const memory = host.process.allocate(4096)
-  memory.write(0, bytes)
-  return memory.address
 }
 
 function describe(host: VcpuHost): string {

@@ -1,0 +1,62 @@
+import { type Command, InvalidArgumentError } from 'commander'
+import { collect, count } from './option-values.ts'
+
+/** `worldswitch explore` on the command line. */
+export interface ExploreCommandOptions {
+  readonly list: boolean
+  readonly kernel?: string
+  readonly variant?: string
+  readonly bound?: number
+  readonly threads: number
+  readonly shard?: { readonly index: number; readonly count: number }
+  readonly merge: readonly string[]
+  readonly replay?: string
+  readonly save?: string
+  readonly html?: string
+  readonly maxExecutions?: number
+  readonly reduction: boolean
+  readonly json: boolean
+}
+
+const MOST_PREEMPTIONS = 20
+function preemptions(text: string): number {
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
+  if (!(value <= MOST_PREEMPTIONS)) throw new InvalidArgumentError(`0 to ${MOST_PREEMPTIONS} preemptions are possible.`)
+  return value
+}
+
+/** `2/8`: the second of eight parts. */
+function shard(text: string): { index: number; count: number } {
+  const match = /^(\d{1,4})\/(\d{1,4})$/.exec(text)
+  const [index, parts] = match === null ? [0, 0] : [Number(match[1]), Number(match[2])]
+  if (index < 1 || index > parts) throw new InvalidArgumentError('the form is i/n, with i from 1 to n.')
+  return { index: index - 1, count: parts }
+}
+
+const EXAMPLE = 'Example: worldswitch explore split-lock --variant preemptible-update --html why.html\n'
+
+export function addExploreCommand(program: Command): void {
+  program
+    .command('explore')
+    .summary('enumerate the schedules of kernel and KVM code, and find the one that breaks an invariant')
+    .usage('[options] SCENARIO | --list | --replay FILE | --merge FILE…')
+    .addHelpText('beforeAll', EXAMPLE)
+    .option('--list', 'list the scenarios, and the mistakes that can be put back into each', false)
+    .option('--kernel <profile>', "kernel profile; default the scenario's own")
+    .option('--variant <name>', 'put a mistake back into the code')
+    .option('--bound <n>', 'preemptions up to which to look', preemptions)
+    .option('--threads <k>', 'share the search among k processes', count, 1)
+    .option('--shard <i/n>', 'do part i of n of the search', shard)
+    .option('--merge <file>', 'merge the --json results of shards; repeatable', collect, [])
+    .option('--replay <file>', 'make the run of a schedule file again')
+    .option('--save <file>', 'write the schedule of a counterexample')
+    .option('--html <file>', 'write the counterexample as a page')
+    .option('--max-executions <n>', 'stop after so many runs', count)
+    .option('--no-reduction', 'try every order of every step, also of independent ones')
+    .option('--json', 'print the result as one JSON object', false)
+    .argument('[scenario]')
+    .action(async (scenario: string | undefined, options: ExploreCommandOptions) => {
+      const { exploreCommand } = await import('./explore-command.ts')
+      process.exitCode = await exploreCommand(scenario, options)
+    })
+}

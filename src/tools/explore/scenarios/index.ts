@@ -1,0 +1,139 @@
+import { nearestNames, suggestion, UserError } from '../../../isa/user-error.ts'
+import { kernelProfile } from '../../../profiles/index.ts'
+import type { HostModel } from '../host-system.ts'
+import { permission, permissionVariants } from './permission.ts'
+import { splitLock } from './split-lock.ts'
+import { splitLockVariants } from './split-lock-variants.ts'
+import { hostXfdWrite, xstate } from './xstate.ts'
+import { xstateVariants } from './xstate-variants.ts'
+
+/** A mistake that can be put back into a scenario's good code. */
+export interface VariantFacts {
+  readonly name: string
+  readonly mistake: string
+  readonly source: string
+}
+
+/** A model that ships: what runs, what must hold, and the mistakes it is known to find. */
+export interface Scenario {
+  readonly name: string
+  /** One line for `--list`. */
+  readonly title: string
+  /** Kernel profile it is about. */
+  readonly kernel: string
+  /** Preemptions up to which `explore` looks unless told otherwise. */
+  readonly bound: number
+  /** Whether the good code is expected to hold under `kernel`: where a recorded kernel does not, the scenario shows that. */
+  readonly holds: boolean
+  readonly variants: readonly VariantFacts[]
+  readonly build: (options: BuildOptions) => HostModel
+}
+
+export interface BuildOptions {
+  readonly kernel: string
+  readonly decoder: WebAssembly.Module
+  readonly variant?: string
+}
+
+const PROPOSAL = 'proposal:sld-virt-v8'
+
+/** Picks a variant by name and builds with it. */
+function withVariant<V extends VariantFacts>(
+  variants: readonly V[],
+  build: (options: { kernel: string; decoder: WebAssembly.Module; variant?: V }) => HostModel,
+): Scenario['build'] {
+  return ({ kernel, decoder, variant: name }) => {
+    const variant = variants.find((v) => v.name === name)
+    return build(variant === undefined ? { kernel, decoder } : { kernel, decoder, variant })
+  }
+}
+
+export const scenarios: readonly Scenario[] = [
+  {
+    name: 'split-lock',
+    title: 'two vCPUs with split-lock detection of their own and a task, under the proposed virtualization',
+    kernel: PROPOSAL,
+    bound: 2,
+    holds: true,
+    variants: splitLockVariants,
+    build: withVariant(splitLockVariants, splitLock),
+  },
+  {
+    name: 'xstate',
+    title: 'two AMX guests and an AMX program: registers, owners, IA32_XFD and XFD_ERR over switches and migration',
+    kernel: 'linux-6.12',
+    bound: 1,
+    holds: true,
+    variants: xstateVariants,
+    build: withVariant(xstateVariants, xstate),
+  },
+  {
+    name: 'host-xfd-write',
+    title: 'KVM_SET_MSRS of IA32_XFD over live tile data, then KVM_RUN: the recorded oops of 6.12',
+    kernel: 'linux-6.12',
+    bound: 0,
+    holds: false,
+    variants: [],
+    build: withVariant([], hostXfdWrite),
+  },
+  {
+    name: 'permission',
+    title: 'a thread asks for guest permission while another creates the first vCPU',
+    kernel: 'linux-6.12',
+    bound: 2,
+    holds: true,
+    variants: permissionVariants,
+    build: withVariant(permissionVariants, permission),
+  },
+]
+
+function unknown(kind: string, name: string, names: readonly string[], where: string): UserError {
+  const nearest = nearestNames(name, names)
+  return new UserError({
+    code: `unknown-${kind}`,
+    what: `unknown ${kind} '${name}'`,
+    where,
+    because: `no such ${kind}`,
+    fix: suggestion(nearest, names.length === 0 ? 'there are none' : `known: ${names.join(', ')}`),
+    nearest,
+  })
+}
+
+/** The scenario called `name`. @throws UserError with the nearest names */
+export function scenarioByName(name: string): Scenario {
+  const scenario = scenarios.find((s) => s.name === name)
+  if (scenario === undefined)
+    throw unknown(
+      'scenario',
+      name,
+      scenarios.map((s) => s.name),
+      'explore',
+    )
+  return scenario
+}
+
+/**
+ * Builds a scenario's model.
+ * @param kernel profile; default the scenario's own. The split-lock scenario needs one that gives detection to guests.
+ * @throws UserError for an unknown variant or profile, or one that the scenario cannot use
+ */
+export function buildScenario(
+  scenario: Scenario,
+  options: { kernel?: string; variant?: string; decoder: WebAssembly.Module },
+): HostModel {
+  const { variant, decoder } = options
+  const names = scenario.variants.map((v) => v.name)
+  if (variant !== undefined && !names.includes(variant))
+    throw unknown('variant', variant, names, `explore ${scenario.name} --variant`)
+  const profile = kernelProfile(options.kernel ?? scenario.kernel)
+  if (scenario.kernel === PROPOSAL && profile.splitLock.guestVirtualization === 'none') {
+    throw new UserError({
+      code: 'unusable-kernel-profile',
+      what: `scenario ${scenario.name} cannot run under ${profile.name}`,
+      where: '--kernel',
+      because: 'its guests use split-lock detection, which this kernel does not give them (SLD-36)',
+      fix: `try --kernel ${PROPOSAL}`,
+    })
+  }
+  return scenario.build({ kernel: profile.name, decoder, ...(variant === undefined ? {} : { variant }) })
+}

@@ -1,0 +1,120 @@
+import { XFEATURE_XTILE_DATA } from '../../../isa/xfeatures.ts'
+import { allocateGuestFpu } from '../../../linux/fpu/door.ts'
+import { ARCH_REQ_XCOMP_GUEST_PERM, groupPermission, xstatePrctl } from '../../../linux/fpu/permission.ts'
+import { PREEMPTION_POINT, type Preemptible } from '../../../linux/preemption.ts'
+import type { Task } from '../../../linux/task.ts'
+import type { HostModel, Invariant } from '../host-system.ts'
+import { VcpuHost } from '../vcpu-host.ts'
+
+export interface PermissionVariant {
+  readonly name: string
+  readonly mistake: string
+  readonly source: string
+  readonly request: (task: Task) => Preemptible<void>
+}
+
+/** ARCH_REQ_XCOMP_GUEST_PERM: under the lock from the first look to the grant. */
+function* request(task: Task): Preemptible<void> {
+  yield PREEMPTION_POINT
+  xstatePrctl(task, ARCH_REQ_XCOMP_GUEST_PERM, XFEATURE_XTILE_DATA, 0, 0)
+}
+
+/** What KVM_CREATE_VCPU does about permissions: it takes the image's size from them and locks them. */
+function* createVcpu(task: Task): Preemptible<void> {
+  yield PREEMPTION_POINT
+  allocateGuestFpu(task)
+  yield PREEMPTION_POINT
+}
+
+export const permissionVariants: readonly PermissionVariant[] = [
+  {
+    name: 'checked-before-lock',
+    mistake: 'whether permissions are locked is looked at before the lock is taken',
+    source: 'PERM-17, PERM-23, PERM-31: both run under the sighand lock',
+    *request(task) {
+      yield PREEMPTION_POINT
+      const record = groupPermission(task, true)
+      if (record.locked) return
+      yield PREEMPTION_POINT
+      // The grant does not look again.
+      const { locked } = record
+      record.locked = false
+      xstatePrctl(task, ARCH_REQ_XCOMP_GUEST_PERM, XFEATURE_XTILE_DATA, 0, 0)
+      record.locked = locked
+    },
+  },
+]
+
+/** One thread asks for guest permission, another creates the first vCPU: whoever is first, permissions do not change afterwards. */
+export function permission(options: {
+  readonly kernel: string
+  readonly decoder: WebAssembly.Module
+  readonly variant?: PermissionVariant
+}): HostModel {
+  const host = new VcpuHost({
+    kernel: options.kernel,
+    cpu: 'SapphireRapids',
+    decoder: options.decoder,
+    guests: [],
+    threads: 2,
+    others: 0,
+  })
+  const [asking, creating] = host.tasks
+  asking.affinity = 1
+  asking.cpuId = 0
+  creating.affinity = 2
+  creating.cpuId = 1
+  const record = groupPermission(asking, true)
+  const seen = { whenLocked: -1, atFirst: record.statePerm }
+  const cell = host.recorder.cell('guest permission')
+  const touching = (body: (task: Task) => Preemptible<void>, task: Task) =>
+    (function* (): Preemptible<void> {
+      const steps = body(task)
+      for (;;) {
+        host.recorder.write(cell)
+        const step = steps.next()
+        if (step.done) return
+        yield step.value
+      }
+    })()
+  return {
+    kernel: host.host.kernel,
+    recorder: host.recorder,
+    actors: [
+      { name: 'asking', task: asking, body: () => touching(options.variant?.request ?? request, asking) },
+      { name: 'creating', task: creating, body: () => touching(createVcpu, creating) },
+    ],
+    invariants: [neverAfterLock(record, seen), neverShrinks(record, seen)],
+    objects: [record, seen],
+    memory: host.memory,
+    migrations: 0,
+    describe: () => `state_perm=0x${record.statePerm.toString(16)} locked=${Number(record.locked)}`,
+  }
+}
+
+interface Seen {
+  whenLocked: number
+  readonly atFirst: number
+}
+type Record = ReturnType<typeof groupPermission>
+
+function neverAfterLock(record: Record, seen: Seen): Invariant {
+  return {
+    name: 'guest permissions do not change once a vCPU exists [PERM-23]',
+    check: () => {
+      if (!record.locked) return null
+      if (seen.whenLocked < 0) seen.whenLocked = record.statePerm
+      return record.statePerm === seen.whenLocked
+        ? null
+        : `state_perm was 0x${seen.whenLocked.toString(16)} when the vCPU was made, and is 0x${record.statePerm.toString(16)}`
+    },
+  }
+}
+
+function neverShrinks(record: Record, { atFirst }: Seen): Invariant {
+  const user = 0xffff_f3ff // supervisor bits: PERM-59
+  return {
+    name: 'a permission is never withdrawn [PERM-22]',
+    check: () => ((atFirst & user & ~record.statePerm) === 0 ? null : `state_perm = 0x${record.statePerm.toString(16)}`),
+  }
+}

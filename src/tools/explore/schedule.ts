@@ -1,0 +1,128 @@
+import * as v from 'valibot'
+import { UserError } from '../../isa/user-error.ts'
+import type { System, Transition, Violation } from './system.ts'
+
+/** A run to be made again: which process did what, in order. */
+export interface Schedule {
+  readonly scenario: string
+  readonly variant: string | null
+  readonly kernel: string
+  readonly steps: readonly { readonly process: string; readonly choice: string }[]
+}
+
+const MAX_STEPS = 10_000
+const text = v.pipe(v.string(), v.maxLength(200))
+const FILE = v.object({
+  format: v.literal('worldswitch schedule'),
+  version: v.literal(1),
+  scenario: text,
+  variant: v.nullable(text),
+  kernel: text,
+  steps: v.pipe(v.array(v.object({ process: text, choice: text })), v.maxLength(MAX_STEPS)),
+})
+
+/** A schedule as a file: JSON, a step a line. */
+export function encodeSchedule({ scenario, variant, kernel, steps }: Schedule): string {
+  const head = JSON.stringify({ format: 'worldswitch schedule', version: 1, scenario, variant, kernel }).slice(0, -1)
+  return `${head},"steps":[\n${steps.map((step) => JSON.stringify(step)).join(',\n')}\n]}\n`
+}
+
+/** @throws UserError for what is no schedule */
+export function decodeSchedule(json: string, path: string): Schedule {
+  const refuse = (because: string) =>
+    new UserError({
+      code: 'bad-schedule',
+      what: `${path} is no schedule`,
+      where: '--replay',
+      because,
+      fix: 'write one with explore --save FILE',
+    })
+  let value: unknown
+  try {
+    value = JSON.parse(json)
+  } catch {
+    throw refuse('it is not JSON')
+  }
+  const parsed = v.safeParse(FILE, value)
+  if (parsed.success) {
+    const { scenario, variant, kernel, steps } = parsed.output
+    return { scenario, variant, kernel, steps }
+  }
+  const issue = parsed.issues[0]
+  throw refuse(`${v.getDotPath(issue) ?? 'the file'}: ${issue.message}`)
+}
+
+/** One step of a run as it was, with the values after it. */
+export interface Moment {
+  readonly process: string
+  readonly choice: string
+  readonly preempts: boolean
+  readonly values: string
+}
+
+/**
+ * Makes a run again, step by step.
+ * @throws UserError naming the step at which the schedule stops being possible
+ */
+export function replay(system: System, steps: Schedule['steps']): { moments: Moment[]; violation: Violation | null } {
+  system.reset()
+  const moments: Moment[] = []
+  for (const [index, step] of steps.entries()) {
+    const possible = system.enabled()
+    const transition = find(system, possible, step)
+    if (transition === undefined) throw impossible(system, possible, step, index)
+    system.execute(transition)
+    moments.push({ ...step, preempts: transition.preempts, values: system.describe() })
+    if (system.violation !== null) break
+  }
+  return { moments, violation: system.violation }
+}
+
+function find(system: System, possible: readonly Transition[], step: Schedule['steps'][number]): Transition | undefined {
+  return possible.find(({ process, choice }) => system.processes[process] === step.process && choice === step.choice)
+}
+
+function impossible(system: System, possible: readonly Transition[], step: Schedule['steps'][number], index: number): UserError {
+  const could = possible.map(({ process, choice }) => `${system.processes[process]} '${choice}'`).join(', ')
+  return new UserError({
+    code: 'impossible-schedule',
+    what: `step ${index + 1} of the schedule is impossible`,
+    where: '--replay',
+    because: `${step.process} cannot '${step.choice}' here`,
+    fix: could === '' ? 'the run is over' : `possible: ${could}`,
+  })
+}
+
+/** Leaves out steps as long as the same invariant breaks without them. */
+export function minimize(system: System, schedule: readonly Transition[], violation: Violation): readonly Transition[] {
+  let best = schedule
+  for (let again = true; again; ) {
+    again = false
+    for (let i = best.length - 1; i >= 0; i--) {
+      const shorter = tryWithout(system, best, i, violation.invariant)
+      if (shorter === null) continue
+      best = shorter
+      again = true
+    }
+  }
+  return best
+}
+
+function tryWithout(
+  system: System,
+  steps: readonly Transition[],
+  skipped: number,
+  invariant: string,
+): readonly Transition[] | null {
+  system.reset()
+  const done: Transition[] = []
+  for (const [i, step] of steps.entries()) {
+    if (i === skipped) continue
+    const transition = system.enabled().find(({ process, choice }) => process === step.process && choice === step.choice)
+    if (transition === undefined) return null
+    system.execute(transition)
+    done.push(transition)
+    if (system.violation !== null) return system.violation.invariant === invariant ? done : null
+  }
+  return null
+}

@@ -1,0 +1,118 @@
+import { describe, expect, test } from 'vitest'
+import { explore } from '../../../src/tools/explore/explore.ts'
+import { HostSystem } from '../../../src/tools/explore/host-system.ts'
+import { buildScenario, scenarioByName, scenarios } from '../../../src/tools/explore/scenarios/index.ts'
+import { decodeSchedule, encodeSchedule, replay } from '../../../src/tools/explore/schedule.ts'
+import { Search } from '../../../src/tools/explore/search.ts'
+import { timelinePage } from '../../../src/tools/explore/timeline.ts'
+import { icedModule } from '../../machine/bare-host.ts'
+
+const decoder = icedModule()
+const MOST_STEPS = 25
+
+describe('mistakes put back are found', () => {
+  // Needs two preemptions, and tens of thousands of runs: `npm run explore:all` finds it.
+  const quick = ({ name }: { name: string }) => name !== 'stale-owner'
+  const all = scenarios.flatMap((scenario) => scenario.variants.filter(quick).map((variant) => ({ scenario, variant })))
+  test.each(all.map(({ scenario, variant }) => [`${scenario.name}: ${variant.mistake}`, scenario, variant.name] as const))(
+    '%s [SLD-T13, SLD-58]',
+    (_name, scenario, variant) => {
+      const found = explore(scenario, { decoder, variant, bound: 1 })
+      expect(found).toMatchObject({ verdict: 'violated', variant })
+      expect(found.steps).toBeLessThanOrEqual(MOST_STEPS)
+    },
+  )
+})
+
+describe('the good code', () => {
+  test.each([
+    ['split-lock', 1],
+    ['xstate', 0],
+    ['permission', 2],
+  ])('%s holds in every run with up to %d preemptions [SLD-53, SLD-54, PERM-40, GFPU-12, PERM-23]', (name, bound) => {
+    expect(explore(scenarioByName(name), { decoder, bound })).toMatchObject({
+      verdict: 'holds',
+      exhaustive: true,
+      violation: null,
+    })
+  })
+
+  test('the unmodified linux-6.12 is found to oops when IA32_XFD is written over live tile data [GFPU-53]', () => {
+    const found = explore(scenarioByName('host-xfd-write'), { decoder })
+    expect(found).toMatchObject({ verdict: 'violated', kernel: 'linux-6.12' })
+    expect(found.violation!.because).toMatch(/unexpected #NM exception/)
+    expect(found.steps).toBeLessThanOrEqual(MOST_STEPS)
+  })
+})
+
+describe('reduction', () => {
+  // Every order of every step of three small searches, and the reduced ones: the same violations.
+  test.each([
+    ['permission', undefined, 2],
+    ['permission', 'checked-before-lock', 2],
+    ['host-xfd-write', undefined, 0],
+  ] as const)('%s, variant %s: the same violations as without it', (name, variant, bound) => {
+    const violations = (reduce: boolean) => {
+      const system = new HostSystem(
+        buildScenario(scenarioByName(name), { decoder, ...(variant === undefined ? {} : { variant }) }),
+      )
+      const seen = new Set<string>()
+      const onViolation = ({ invariant, because }: { invariant: string; because: string }) => seen.add(`${invariant}: ${because}`)
+      const result = new Search(system, { bound, reduce, onViolation, maxExecutions: 20_000 }).run()!
+      return { seen: [...seen].sort(), exhaustive: result.exhaustive, executions: result.executions }
+    }
+    const [full, reduced] = [violations(false), violations(true)]
+    expect(full.exhaustive && reduced.exhaustive).toBe(true)
+    expect(reduced.seen).toEqual(full.seen)
+    expect(reduced.executions).toBeLessThanOrEqual(full.executions)
+  })
+})
+
+describe('schedules', () => {
+  const scenario = scenarioByName('split-lock')
+  const variant = 'loaded-tested-preemptibly'
+  const found = explore(scenario, { decoder, variant, bound: 1 })
+  const fresh = () => new HostSystem(buildScenario(scenario, { decoder, variant }))
+
+  test('a counterexample makes the same run again, value by value, on a model built anew', () => {
+    const schedule = decodeSchedule(encodeSchedule(found.schedule!), 'file')
+    expect(schedule).toEqual(found.schedule)
+    const again = replay(fresh(), schedule.steps)
+    expect(again.violation).toEqual(found.violation)
+    expect(again.moments).toEqual(found.moments)
+  })
+
+  test('a run can be made again and again from the same state', () => {
+    const system = fresh()
+    const once = replay(system, found.schedule!.steps)
+    expect(replay(system, found.schedule!.steps)).toEqual(once)
+  })
+
+  test('a schedule made impossible is refused with the step at which it stops being possible', () => {
+    const steps = [...found.schedule!.steps]
+    steps[7] = { process: 'cpu1', choice: 'run vcpu1' }
+    expect(() => replay(fresh(), steps)).toThrow(/step 8 of the schedule is impossible.*cpu1 cannot 'run vcpu1' here.*possible: /)
+  })
+
+  test.each([
+    ['{', /not JSON/],
+    ['{}', /format/],
+    ['{"format":"worldswitch schedule","version":2}', /version/],
+  ])('a file that is no schedule is refused: %s', (text, because) => {
+    expect(() => decodeSchedule(text, 'f')).toThrow(because)
+  })
+
+  test('the page holds every step and loads nothing', () => {
+    const page = timelinePage('a <title>', 'because', found.moments, ['cpu0', 'cpu1', 'clock'])
+    expect(page.match(/<tr>/g)).toHaveLength(found.moments.length + 1)
+    expect(page).not.toMatch(/<title>a <title>|src=|href=|<script/)
+  })
+})
+
+describe('names that are not known', () => {
+  test('the nearest are named', () => {
+    expect(() => scenarioByName('split-lok')).toThrow(/did you mean split-lock/)
+    expect(() => buildScenario(scenarioByName('xstate'), { decoder, variant: 'stale-ownr' })).toThrow(/did you mean stale-owner/)
+    expect(() => buildScenario(scenarioByName('split-lock'), { decoder, kernel: 'linux-6.12' })).toThrow(/SLD-36/)
+  })
+})

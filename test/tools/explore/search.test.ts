@@ -1,0 +1,126 @@
+import { describe, expect, test } from 'vitest'
+import { Recorder } from '../../../src/tools/explore/accesses.ts'
+import { Search } from '../../../src/tools/explore/search.ts'
+import type { System, Transition, Violation } from '../../../src/tools/explore/system.ts'
+
+/** Processes that each do a list of operations on shared variables: small enough to enumerate by hand. */
+type Operation = { readonly reads?: string; readonly writes?: string; readonly run?: (v: Record<string, number>) => void }
+class Programs implements System {
+  readonly processes: readonly string[]
+  violation: Violation | null = null
+  readonly finals = new Set<string>()
+  runs = 0
+  private readonly programs: readonly (readonly Operation[])[]
+  private readonly recorder = new Recorder()
+  private readonly cells = new Map<string, number>()
+  private values: Record<string, number> = {}
+  private at: number[] = []
+
+  constructor(programs: readonly (readonly Operation[])[]) {
+    this.programs = programs
+    this.processes = programs.map((_, i) => `p${i}`)
+  }
+  private cell(name: string): number {
+    if (!this.cells.has(name)) this.cells.set(name, this.recorder.cell(name))
+    return this.cells.get(name)!
+  }
+  reset(): void {
+    this.values = { x: 0, y: 0, z: 0 }
+    this.at = this.programs.map(() => 0)
+    this.violation = null
+    this.runs++
+  }
+  enabled(): Transition[] {
+    const left = this.programs.flatMap((program, process) =>
+      this.at[process] < program.length ? [{ process, choice: 'step', preempts: false }] : [],
+    )
+    if (left.length === 0) this.finals.add(JSON.stringify(this.values))
+    return left
+  }
+  execute({ process }: Transition) {
+    const { reads, writes, run } = this.programs[process][this.at[process]++]
+    this.recorder.begin()
+    if (reads !== undefined) this.recorder.read(this.cell(reads))
+    if (writes !== undefined) this.recorder.write(this.cell(writes))
+    run?.(this.values)
+    return this.recorder.end()
+  }
+  forgive(): void {
+    this.violation = null
+  }
+  describe(): string {
+    return JSON.stringify(this.values)
+  }
+}
+
+const set = (name: string, value: number): Operation => ({ writes: name, run: (v) => (v[name] = value) })
+const copy = (from: string, to: string): Operation => ({ reads: from, writes: to, run: (v) => (v[to] = v[from]) })
+
+function search(programs: readonly (readonly Operation[])[], reduce: boolean) {
+  const system = new Programs(programs)
+  const result = new Search(system, { bound: 0, reduce }).run()!
+  return { ...result, finals: [...system.finals].sort() }
+}
+
+describe('partial-order reduction', () => {
+  test.each([
+    ['independent processes', [[set('x', 1), set('x', 2)], [set('y', 1), set('y', 2)], [set('z', 1)]], 1],
+    ['two writers of one variable', [[set('x', 1)], [set('x', 2)]], 2],
+    ['a reader and two writers', [[copy('x', 'y')], [set('x', 1)], [set('x', 2)]], null],
+    [
+      'chains',
+      [
+        [set('x', 1), copy('y', 'z')],
+        [set('y', 1), copy('x', 'z')],
+      ],
+      null,
+    ],
+    [
+      'lost update',
+      [
+        [copy('x', 'y'), copy('y', 'x')],
+        [copy('x', 'z'), copy('z', 'x')],
+      ],
+      null,
+    ],
+  ])('%s: every outcome of the full enumeration, with fewer runs', (_name, programs, runs) => {
+    const full = search(programs, false)
+    const reduced = search(programs, true)
+    expect(reduced.exhaustive && full.exhaustive).toBe(true)
+    expect(reduced.finals).toEqual(full.finals)
+    expect(reduced.executions).toBeLessThanOrEqual(full.executions)
+    if (runs !== null) expect(reduced.executions).toBe(runs)
+  })
+
+  test('the full enumeration tries every order: 30 of 2 + 2 + 1 steps', () => {
+    expect(search([[set('x', 1), set('x', 2)], [set('y', 1), set('y', 2)], [set('z', 1)]], false).executions).toBe(30)
+  })
+
+  test('shards cover what the whole search covers', () => {
+    const programs = [
+      [set('x', 1), copy('y', 'x'), set('x', 5), copy('x', 'y')],
+      [set('y', 2), copy('x', 'y'), set('y', 7), copy('y', 'x')],
+    ]
+    const whole = search(programs, true).finals
+    const parts = new Set<string>()
+    for (let index = 0; index < 3; index++) {
+      const system = new Programs(programs)
+      new Search(system, { bound: 0, shard: { index, count: 3 } }).run()
+      for (const final of system.finals) parts.add(final)
+    }
+    expect([...parts].sort()).toEqual(whole)
+  })
+
+  test('a search goes on where it stopped', () => {
+    const programs = [
+      [set('x', 1), copy('y', 'x')],
+      [set('y', 2), copy('x', 'y')],
+    ]
+    const system = new Programs(programs)
+    const sliced = new Search(system, { bound: 0 })
+    let result = sliced.run(1)
+    while (result === null) result = sliced.run(1)
+    expect(result).toMatchObject({ exhaustive: true, executions: search(programs, true).executions })
+    expect([...system.finals].sort()).toEqual(search(programs, true).finals)
+  })
+})
