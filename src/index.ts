@@ -3,6 +3,7 @@
 export { type CpuModelSummary, listCpuModels } from './isa/cpu-grammar.ts'
 export { UserError } from './isa/user-error.ts'
 export { KVM_CAP, type KvmCapName } from './kvm/abi/capabilities.ts'
+export { type CostSnapshot, type Costs, costDifference, type MovedBytes, type TaskCost, type VcpuCost } from './linux/costs.ts'
 export { type KernelProfileSummary, listKernelProfiles } from './profiles/index.ts'
 export { decodeSnapshot, encodeSnapshot } from './tools/snapshot/snapshot.ts'
 export { SnapshotError, type SnapshotErrorCode } from './tools/snapshot/snapshot-error.ts'

@@ -129,6 +129,7 @@ class VcpuFile extends VmHolder {
     // All vCPU ioctls take the vCPU's mutex; KVM_RUN holds it for its whole duration (KAPI-04).
     if (vcpu.mutexOwner !== null) return this.waitForMutex(row, task, argument)
     vcpu.mutexOwner = task
+    vcpu.residency.load()
     const result = request === KVM_RUN ? this.run(task, argument) : dispatch(this.vm.kvm, row, vcpu, task, argument)
     if (typeof result !== 'number') return this.finishHolding(result)
     this.unlock()
@@ -167,6 +168,7 @@ class VcpuFile extends VmHolder {
   }
 
   private unlock(): void {
+    this.vcpu.residency.put()
     this.vcpu.mutexOwner = null
     if (!this.vcpu.mutexWaiters.idle) this.vcpu.mutexWaiters.wakeAll()
   }

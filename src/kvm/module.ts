@@ -1,4 +1,5 @@
 import type { Kernel } from '../linux/kernel.ts'
+import { KVM_EXIT_NAMES } from './abi/exit-reasons.ts'
 import { KvmFile } from './files.ts'
 import { Kvm, type KvmParameters, type VirtualizingMachine } from './kvm.ts'
 
@@ -23,6 +24,7 @@ const PARAMETERS: readonly (readonly ['kvm' | 'vendor' | 'intel' | 'amd', string
 /** Loads KVM into a kernel: /dev/kvm and the parameters of `kvm` and `kvm_intel` or `kvm_amd`. */
 export function loadKvm(kernel: Kernel, machine: VirtualizingMachine, parameters: KvmParameters = {}): Kvm {
   const kvm = new Kvm(kernel, machine, parameters)
+  kernel.costs.exitNames = KVM_EXIT_NAMES
   kernel.registerDevice('/dev/kvm', (_task, flags) => new KvmFile(kvm, flags))
   const vendor = kvm.isAmd ? 'kvm_amd' : 'kvm_intel'
   for (const [where, name, value] of PARAMETERS) {

@@ -157,6 +157,7 @@ export class Vm {
     controls.bind(vcpu)
     if (this.irqchipMode !== 'none') vcpu.lapic = new Lapic(vcpu, kernel.clock)
     this.vcpus.push(vcpu)
+    kernel.costs.vcpus.add(vcpu.residency)
     this.byId.set(id, vcpu)
     vcpu.mpState = vcpu.lapic === null || vcpu.isBsp ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_UNINITIALIZED
     resetVcpuState(vcpu, false)
@@ -269,6 +270,7 @@ export class Vm {
     for (const vcpu of this.vcpus) {
       vcpu.lapic?.timer.cancel()
       freeGuestFpu(vcpu.guestFpu)
+      kernel.costs.vcpus.delete(vcpu.residency)
       vcpu.vmcs.space.release()
       kernel.machine.freeContext(vcpu.context)
       kernel.pages.releaseContiguous(vcpu.run.hpa, 2)

@@ -1,4 +1,5 @@
 import type { AddressSpace } from '../machine/address-space.ts'
+import type { MachineCounters } from '../machine/counters.ts'
 import type { ExecutionContext } from '../machine/execution-context.ts'
 import type { MachineMemory } from '../machine/machine-memory.ts'
 import type { RestoreForm, SaveForm } from '../machine/xsave/forms.ts'
@@ -35,9 +36,11 @@ export interface HostProcessor {
     restoreExtents(image: number, requested: number, form: RestoreForm): void
   }
   readonly pkru: number
+  /** IA32_XFD, looked at without executing anything. */
   readonly xfd: number
   rdmsr(index: number): bigint
   wrmsr(index: number, value: bigint): number
+  rdmsrXfd(): number
   wrmsrXfd(value: number): void
   setXcr0(value: number): void
   setXss(value: number): void
@@ -51,6 +54,8 @@ export interface HostProcessor {
 /** What the kernel uses of the machine. */
 export interface HostMachine {
   readonly mem: MachineMemory
+  /** What the processors did, counted. */
+  readonly counters: MachineCounters
   readonly processors: readonly HostProcessor[]
   newContext(): ExecutionContext
   freeContext(context: ExecutionContext): void

@@ -1,6 +1,7 @@
 import type { CpuModel } from '../isa/cpu-model.ts'
 import type { KernelProfile } from '../profiles/kernel-profile.ts'
 import { Clock } from './clock.ts'
+import { Costs } from './costs.ts'
 import type { OpenFile } from './file.ts'
 import { type XstateConfig, xstateConfig } from './fpu/config.ts'
 import { DeviceNode, type DeviceOpen } from './fs/devices.ts'
@@ -61,6 +62,8 @@ export class Kernel {
   readonly pages: PageAllocator
   readonly heap: KernelHeap
   readonly xstate: XstateConfig
+  /** What extended state costs here. */
+  readonly costs: Costs
   readonly splitLock: SplitLock
   /** What boot was told, as /proc/cmdline shows it. */
   readonly commandLine: string
@@ -106,6 +109,7 @@ export class Kernel {
     this.random = new SeededRandom(options.seed ?? 0)
     this.pages = new PageAllocator(machine)
     this.heap = new KernelHeap(machine.mem, this.pages)
+    this.costs = new Costs(machine.counters, this.tasks)
     this.zeroPage = this.pages.allocate()
     this.xstate = xstateConfig(model, options.profile, this.heap, { strictSigaltstack: options.strictSigaltstack ?? false })
     this.splitLock = new SplitLock(this, options.splitLockDetect)

@@ -1,6 +1,7 @@
 import type { CpuModel } from '../isa/cpu-model.ts'
 import { AddressSpace } from './address-space.ts'
 import { CodeCache, type EngineOptions } from './code-cache.ts'
+import { MachineCounters } from './counters.ts'
 import { Decoded, InstructionDecoder } from './decoder/decoder.ts'
 import { CPUID_FEATURE_NAMES, MNEMONIC_NAMES } from './decoder/iced-tables.ts'
 import { ExecutionContext } from './execution-context.ts'
@@ -29,19 +30,6 @@ export interface MachineOptions {
   seed?: number
 }
 
-/** Counts of what the machine did; every one is a by-product of doing it. */
-export interface MachineCounters {
-  xsaveExecuted: number
-  xsaveBytes: number
-  xrstorExecuted: number
-  xrstorBytes: number
-  msrReads: number
-  msrWrites: number
-  vmEntries: number
-  /** Instructions retired by guests. */
-  guestRetired: number
-}
-
 /** One physical machine: memory, logical processors, the engine. It knows nothing of Linux or KVM. */
 export class Machine {
   readonly mem: MachineMemory
@@ -55,16 +43,7 @@ export class Machine {
   readonly unsupported: UnsupportedLog
   /** Float operations may run natively (EngineOptions.nativeFloat). */
   readonly nativeFloat: boolean
-  readonly counters: MachineCounters = {
-    xsaveExecuted: 0,
-    xsaveBytes: 0,
-    xrstorExecuted: 0,
-    xrstorBytes: 0,
-    msrReads: 0,
-    msrWrites: 0,
-    vmEntries: 0,
-    guestRetired: 0,
-  }
+  readonly counters = new MachineCounters()
   /** Instructions retired on all processors since the machine was made. With `idle` the virtual clock. */
   retired = 0
   /** Time that passed while no processor ran, in instructions: the time-stamp counters go on. */

@@ -6,6 +6,7 @@ import { AmxUnit, type TileMemory } from './amx/amx-unit.ts'
 import { missEndbranch } from './branch-tracker.ts'
 import { shadowStackEnabled } from './cet.ts'
 import { contextTag, type Region } from './code-cache.ts'
+import { COUNT_XFD, COUNT_XFD_ERR, COUNT_XSS, countedMsr } from './counters.ts'
 import { DescriptorReader } from './descriptors.ts'
 import { CTL, type ExecutionContext } from './execution-context.ts'
 import {
@@ -578,12 +579,14 @@ export class Processor {
     const counters = this.machine.counters
     this.xsaveEngine.save(image, requested, form)
     counters.xsaveExecuted++
-    for (let i = 0; i < this.xsaveEngine.extentCount; i++) counters.xsaveBytes += this.xsaveEngine.extents[i * 2 + 1]
+    counters.xsaveBytes += this.xsaveEngine.moved
   }
   /** @returns 0, or the vector it faulted with (7: IA32_XFD_ERR is set; 13) */
   xrstor(form: RestoreForm, image: number, requested: number): number {
-    this.machine.counters.xrstorExecuted++
+    const { counters } = this.machine
     const vector = this.xsaveEngine.restore(image, requested, form)
+    counters.xrstorExecuted++
+    counters.xrstorBytes += this.xsaveEngine.moved
     if (vector === 0) this.afterRestore()
     return vector
   }
@@ -626,7 +629,7 @@ export class Processor {
   }
   /** RDMSR by the kernel. Counted. RangeError where the processor would raise #GP: ask `hasMsr` first. */
   rdmsr(index: number): bigint {
-    this.machine.counters.msrReads++
+    this.machine.counters.msrReadsOf[countedMsr(index)]++
     const value = readMsr(this, index)
     if (value === undefined) throw new RangeError(`RDMSR ${index.toString(16)}h: this CPU model has no such register`)
     return value
@@ -636,43 +639,55 @@ export class Processor {
   }
   /** WRMSR by the kernel: 0, or 13 where the processor raises #GP(0). Counted. */
   wrmsr(index: number, value: bigint): number {
-    this.machine.counters.msrWrites++
+    this.machine.counters.msrWritesOf[countedMsr(index)]++
     return writeMsr(this, index, value)
   }
 
   get xcr0(): number {
     return this.registerFile32(XCR0)
   }
+  /** XSETBV by the kernel. Counted. */
   setXcr0(value: number): void {
+    this.machine.counters.xsetbv++
     this.setRegisterFile32(XCR0, value)
   }
   get xss(): number {
     return this.registerFile32(XSS)
   }
   setXss(value: number): void {
-    this.machine.counters.msrWrites++
+    this.machine.counters.msrWritesOf[COUNT_XSS]++
     this.setRegisterFile32(XSS, value)
   }
   get xfd(): number {
     return this.registerFile32(XFD)
   }
+  /** RDMSR of IA32_XFD. */
+  rdmsrXfd(): number {
+    this.machine.counters.msrReadsOf[COUNT_XFD]++
+    return this.xfd
+  }
   wrmsrXfd(value: number): void {
-    this.machine.counters.msrWrites++
+    this.machine.counters.msrWritesOf[COUNT_XFD]++
     this.setRegisterFile32(XFD, value)
   }
   readXfdErr(): number {
-    this.machine.counters.msrReads++
+    this.machine.counters.msrReadsOf[COUNT_XFD_ERR]++
     return this.registerFile32(XFD_ERR)
   }
   writeXfdErr(value: number): void {
-    this.machine.counters.msrWrites++
+    this.machine.counters.msrWritesOf[COUNT_XFD_ERR]++
     this.setRegisterFile32(XFD_ERR, value)
   }
   get pkru(): number {
     return this.registerFile32(PKRU)
   }
-  /** WRPKRU. Translations are checked against it when code runs next (`AddressSpace.validate`). */
+  /** WRPKRU by the kernel. Counted. */
   setPkru(value: number): void {
+    this.machine.counters.wrpkru++
+    this.loadPkru(value)
+  }
+  /** PKRU from now on. Translations are checked against it when code runs next (`AddressSpace.validate`). */
+  loadPkru(value: number): void {
     this.setRegisterFile32(PKRU, value)
   }
   /** Virtual TSC of this processor, in cycles since the machine was made. */

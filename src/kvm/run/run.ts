@@ -57,6 +57,8 @@ export function kvmRun(vcpu: Vcpu, argument: number, call: IoctlCall): MaybePree
   const immediate = vcpu.run.immediateExit
   const mask = vcpu.signalMask === null ? null : beginSignalMask(vcpu, task)
   vcpu.runner = task
+  task.preemptNotifier = vcpu.residency
+  vcpu.vm.kvm.kernel.costs.kvmRuns++
   vcpu.run.setU16(AT.flags, 0)
   withPreemptionDisabled(task, loadVcpu, vcpu)
   const started = prepare(vcpu, task, call, immediate)
@@ -327,6 +329,8 @@ function finishRun(vcpu: Vcpu, task: Task, mask: SignalSet | null, result: numbe
   run.setU8(AT.ready_for_interrupt_injection, vcpu.vm.irqchipMode === 'kernel' || readyForInterrupt(vcpu) ? 1 : 0)
   if (vcpu.smm) run.setU16(AT.flags, KVM_RUN_X86_SMM)
   vcpu.runner = null
+  task.preemptNotifier = null
+  vcpu.vm.kvm.kernel.costs.runReturned(result, run.exitReason)
   if (mask !== null) task.endTemporaryMask(mask)
   return result
 }

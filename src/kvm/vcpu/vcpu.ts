@@ -18,6 +18,7 @@ import type { PioState } from '../run/pio.ts'
 import type { VcpuStats } from '../stats.ts'
 import type { Vm } from '../vm.ts'
 import { ExceptionQueue, TRIPLE_FAULT } from './exception-queue.ts'
+import { VcpuResidency } from './residency.ts'
 import type { RunPage } from './run-page.ts'
 import type { GuestSplitLock } from './split-lock.ts'
 
@@ -52,6 +53,7 @@ export class Vcpu {
   /** Split-lock detection of the guest; null where guests have none. */
   readonly splitLock: GuestSplitLock | null
   readonly stats: VcpuStats
+  readonly residency: VcpuResidency
   /** In-kernel local APIC, null without one. */
   lapic: Lapic | null = null
   /** IA32_APIC_BASE, kept with and without an in-kernel LAPIC (below 2^52). */
@@ -161,6 +163,7 @@ export class Vcpu {
     this.guestFpu = parts.guestFpu
     this.splitLock = parts.splitLock
     this.stats = parts.stats
+    this.residency = new VcpuResidency(this)
     this.pio = parts.pio
     this.mmio = parts.mmio(this)
     this.linear = new GuestLinear(this)

@@ -44,6 +44,9 @@ export const ensureRegistersLoaded: (cpu: PinnedProcessor) => void = guest.ensur
  */
 export const enableGuestFeatures: (task: Task, fpu: GuestFpu, cpuidFeatures: number) => number = guest.enableFeatures
 
+/** Bytes of the vCPU's image in kernel memory; 0 once it is freed. */
+export const guestImageBytes: (fpu: GuestFpu) => number = guest.imageBytes
+
 /** Bytes that KVM_GET_XSAVE2 writes and KVM_SET_XSAVE reads (GFPU-03, -39; XSAVE-05). */
 export const uabiSize: (fpu: GuestFpu) => number = guest.uabiSize
 

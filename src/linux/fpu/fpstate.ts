@@ -1,15 +1,25 @@
 import { FCW_INIT, FXSAVE, MXCSR_INIT, XCOMP_BV_OFFSET, XSTATE_BV_OFFSET } from '../../isa/xfeatures.ts'
 import { PHYSICAL_BASE } from '../../machine/memory-map.ts'
+import type { Costs } from '../costs.ts'
 import type { KernelHeap } from '../mm/heap.ts'
 import type { XstateConfig } from './config.ts'
 
 /** Bytes before the image in a buffer: what struct fpstate keeps there, rounded up to the image's alignment (GFPU-01). */
 export const FPSTATE_HEADER = 64
 
+/** The kernel, as far as a buffer needs it. */
+export interface BufferOwner {
+  readonly heap: KernelHeap
+  readonly costs: Costs
+}
+
 /** One xstate buffer with what it is sized for (Linux's struct fpstate). The image lies in modelled physical memory. */
 export class FpState {
   private readonly heap: KernelHeap
+  private readonly costs: Costs
   private readonly hpa: number
+  /** Bytes there are for the image; 0 once it is freed. */
+  allocatedBytes: number
   /** Wasm offset of the XSAVE image. */
   readonly image: number
   /** Compacted and standard sizes it is valid for. */
@@ -26,20 +36,25 @@ export class FpState {
   isConfidential = false
   inUse = false
 
-  private constructor(heap: KernelHeap, hpa: number) {
-    this.heap = heap
+  private constructor(owner: BufferOwner, hpa: number, bytes: number) {
+    this.heap = owner.heap
+    this.costs = owner.costs
     this.hpa = hpa
+    this.allocatedBytes = bytes
+    this.costs.bufferAllocated(bytes)
     this.image = PHYSICAL_BASE + hpa + FPSTATE_HEADER
   }
 
   /** A zeroed buffer for an image of `size` bytes; null when memory is exhausted. */
-  static allocate(heap: KernelHeap, size: number): FpState | null {
-    const hpa = heap.allocate(FPSTATE_HEADER + size)
-    return hpa === 0 ? null : new FpState(heap, hpa)
+  static allocate(owner: BufferOwner, size: number): FpState | null {
+    const hpa = owner.heap.allocate(FPSTATE_HEADER + size)
+    return hpa === 0 ? null : new FpState(owner, hpa, size)
   }
 
   free(): void {
     this.heap.free(this.hpa)
+    this.costs.bufferFreed(this.allocatedBytes)
+    this.allocatedBytes = 0
   }
 
   /** Sizes and masks of a default buffer (__fpstate_reset). */

@@ -53,7 +53,7 @@ function imageOf(handle: GuestFpu): FpState {
 export function allocate(task: Task): GuestFpu | null {
   const { kernel } = task
   const { xstate } = kernel
-  const fpstate = FpState.allocate(kernel.heap, xstate.guestDefaultSize)
+  const fpstate = FpState.allocate(kernel, xstate.guestDefaultSize)
   if (fpstate === null) return null
   fpstate.size = xstate.guestDefaultSize
   fpstate.userSize = xstate.userDefaultSize
@@ -147,13 +147,13 @@ export function enableFeatures(task: Task, handle: GuestFpu, cpuidFeatures: numb
 
 /** fpstate_realloc for a guest: a new zeroed image; content survives only if it is in the registers (GFPU-39, -40). */
 function growImage(task: Task, state: GuestFpuState, added: number): number {
-  const { xstate, heap } = state.kernel
+  const { xstate } = state.kernel
   const old = state.fpstate!
   const record = groupPermission(task, true)
   const ignored = xstate.profile.permissions.guestPermission === 'ignored'
   const kernelSize = ignored ? kernelSizeOf(xstate, old.xfeatures | added) : record.kernelSize
   const userSize = ignored ? userSizeOf(xstate.layout, xstate.profile, old.userXfeatures | added) : record.userSize
-  const grown = FpState.allocate(heap, kernelSize)
+  const grown = FpState.allocate(state.kernel, kernelSize)
   if (grown === null) return refuse(task, EFAULT, 'GFPU-39', 'no memory for the larger image')
   grown.size = kernelSize
   grown.userSize = userSize
@@ -177,6 +177,10 @@ function growImage(task: Task, state: GuestFpuState, added: number): number {
   state.kernel.trace.fpu?.('guest_fpstate_grown', task, { features: grown.xfeatures, size: grown.size, uabiSize: userSize })
   old.free()
   return 0
+}
+
+export function imageBytes(handle: GuestFpu): number {
+  return stateOf(handle).fpstate?.allocatedBytes ?? 0
 }
 
 export function uabiSize(handle: GuestFpu): number {
@@ -300,7 +304,7 @@ export function updateXfd(cpu: PinnedProcessor, handle: GuestFpu, value: number)
 export function syncXfdAfterExit(cpu: PinnedProcessor): void {
   const { fpu } = cpu.current!
   if (!fpu.config.dynamicSizing) return
-  fpu.fpstate.xfd = cpu.processor.xfd
+  fpu.fpstate.xfd = cpu.processor.rdmsrXfd()
   cpu.xfdShadow = fpu.fpstate.xfd
 }
 

@@ -15,11 +15,14 @@ export function switchOut(task: Task, cpu: HostCpu): void {
   if (fpu.config.pku) fpu.pkru = cpu.processor.pkru
 }
 
-/** `task` comes to `cpu`: registers are loaded on the way to user mode; PKRU at once, the kernel itself obeys it. */
+/**
+ * `task` comes to `cpu`: registers are loaded on the way to user mode; PKRU at once, the kernel itself obeys it, but only if it
+ * differs (x86_pkru_load).
+ */
 export function switchIn(task: Task, cpu: HostCpu): void {
   const { fpu } = task
   fpu.needLoad = true
-  if (fpu.config.pku) cpu.processor.setPkru(fpu.pkru)
+  if (fpu.config.pku && cpu.processor.pkru !== fpu.pkru) cpu.processor.setPkru(fpu.pkru)
 }
 
 /** The processor goes idle: TILERELEASE if a tile component is in use, and nobody owns the registers (PERM-44). */

@@ -36,7 +36,7 @@ export class FpuThread {
   constructor(kernel: Kernel, pkru: number) {
     this.config = kernel.xstate
     this.mem = kernel.machine.mem
-    const embedded = FpState.allocate(kernel.heap, this.config.kernelDefaultSize)
+    const embedded = FpState.allocate(kernel, this.config.kernelDefaultSize)
     if (embedded === null) throw new RangeError('no memory for extended state')
     this.embedded = embedded
     this.fpstate = embedded
@@ -69,6 +69,12 @@ export class FpuThread {
     this.fpstate = this.taskFpstate
     this.taskFpstate = null
     this.needLoad = true
+  }
+
+  /** Bytes of the task's own buffers; a vCPU's image that is active meanwhile is none of them. */
+  get bufferBytes(): { embedded: number; grown: number } {
+    const own = this.taskFpstate ?? this.fpstate
+    return { embedded: this.embedded.allocatedBytes, grown: own === this.embedded ? 0 : own.allocatedBytes }
   }
 
   /** The task is gone. */

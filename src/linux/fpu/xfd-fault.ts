@@ -30,7 +30,7 @@ export function handleXfdFault(cpu: PinnedProcessor, task: Task): XfdOutcome {
 /** Replaces the thread's buffer by one with `added` components (fpstate_realloc; PERM-38). 0 or -EFAULT. */
 function growHostBuffer(cpu: PinnedProcessor, task: Task, added: number, kernelSize: number, userSize: number): number {
   const { fpu, kernel } = task
-  const grown = FpState.allocate(kernel.heap, kernelSize)
+  const grown = FpState.allocate(kernel, kernelSize)
   if (grown === null) return refuse(task, EFAULT, 'PERM-37', 'no memory for the larger buffer')
   const old = fpu.fpstate
   grown.size = kernelSize

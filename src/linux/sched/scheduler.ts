@@ -155,6 +155,7 @@ export class Scheduler {
     task.runDelay += this.kernel.clock.now - task.readyAt
     task.rseqStale = true
     this.contextSwitches++
+    this.kernel.costs.contextSwitches++
     switchDetection(cpu, cpu.previous, task)
     cpu.previous = task
     switchIn(task, cpu)

@@ -39,6 +39,9 @@ export interface XsaveOptions {
   readonly xsavec?: boolean
 }
 
+/** Bytes of the header that a restore reads. */
+const XSTATE_AND_XCOMP_BV = 16
+
 /** The components of `XFEATURE_MASK_SSE | XFEATURE_MASK_YMM`, with either of which the standard form moves MXCSR. */
 const MASK_MXCSR = XFEATURE_MASK_SSE | XFEATURE_MASK_YMM
 
@@ -52,6 +55,12 @@ export class XsaveEngine {
   /** Pairs {offset, length} of the bytes of the area that the last save wrote, or that a restore will read. */
   readonly extents: Int32Array = new Int32Array(80)
   extentCount = 0
+  /**
+   * Bytes the last save wrote or the last restore loaded: of the legacy region 152 for x87, 8 for MXCSR and 256 for XMM, of each
+   * other component its size, as far as it was moved and not merely initialized; and of the header the words XSTATE_BV and
+   * XCOMP_BV, 16 (8 for XSAVE and XSAVEOPT, which do not write XCOMP_BV).
+   */
+  moved = 0
   /** Why the last restore faulted. */
   reason = ''
 
@@ -98,6 +107,7 @@ export class XsaveEngine {
     this.extents[this.extentCount * 2] = offset
     this.extents[this.extentCount * 2 + 1] = length
     this.extentCount++
+    this.moved += length
   }
 
   private addLegacyExtents(x87: boolean, xmm: boolean, mxcsr: boolean, mode: number): void {
@@ -144,6 +154,7 @@ export class XsaveEngine {
     // A component that XFD disables counts as being in its initial state (PERM-35).
     const used = this.inUse(rfbm & ~this.xfd, mode)
     this.extentCount = 0
+    this.moved = 0
     if (form === XSAVE || form === XSAVEOPT) this.saveStandard(image, rfbm, used, form === XSAVEOPT ? used : rfbm, mode)
     else this.saveCompacted(image, rfbm, used, mode)
   }
@@ -201,6 +212,7 @@ export class XsaveEngine {
    */
   restore(image: number, requested: number, form: RestoreForm, mode: number = MODE_64): number {
     const { i32 } = this
+    this.moved = 0
     const header = image >>> 2
     const allowed = form === XRSTORS ? this.xcr0 | this.xss : this.xcr0
     const rfbm = requested & allowed
@@ -223,14 +235,22 @@ export class XsaveEngine {
         return this.generalProtection('XRSTORS: a supervisor component holds a value its MSR refuses')
     }
 
+    let moved = XSTATE_AND_XCOMP_BV
     this.restoreLegacy(image, rfbm, loaded, mode)
-    if (mxcsrLoaded) this.legacy.loadMxcsr(image)
-    else if (compacted && (rfbm & XFEATURE_MASK_SSE) !== 0) this.legacy.initMxcsr()
+    if ((loaded & XFEATURE_MASK_FP) !== 0) moved += FXSAVE.MXCSR + FXSAVE.XMM - FXSAVE.ST
+    if ((loaded & XFEATURE_MASK_SSE) !== 0) moved += xmmCount(mode) * 16
+    if (mxcsrLoaded) {
+      this.legacy.loadMxcsr(image)
+      moved += FXSAVE.ST - FXSAVE.MXCSR
+    } else if (compacted && (rfbm & XFEATURE_MASK_SSE) !== 0) this.legacy.initMxcsr()
     for (let left = rfbm & ~XFEATURE_MASK_FPSSE; left !== 0; left &= left - 1) {
       const nr = lowestBit(left)
-      if ((loaded >>> nr) & 1) this.extended.load(nr, image + offsets[nr], mode)
-      else this.extended.init(nr, mode)
+      if ((loaded >>> nr) & 1) {
+        this.extended.load(nr, image + offsets[nr], mode)
+        moved += this.extended.extent(nr, this.layout.sizes[nr], mode)
+      } else this.extended.init(nr, mode)
     }
+    this.moved = moved
     return NO_FAULT
   }
 

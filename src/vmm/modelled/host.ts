@@ -3,6 +3,7 @@ import type { CpuModel } from '../../isa/cpu-model.ts'
 import type { Kvm as KvmModule, KvmParameters } from '../../kvm/kvm.ts'
 import { loadKvm } from '../../kvm/module.ts'
 import { bootKernel } from '../../linux/boot.ts'
+import type { Costs } from '../../linux/costs.ts'
 import type { Kernel } from '../../linux/kernel.ts'
 import type { EngineOptions } from '../../machine/code-cache.ts'
 import { Machine } from '../../machine/machine.ts'
@@ -67,6 +68,8 @@ export class Host {
   readonly kernel: Kernel
   /** Its KVM module, for tools that look inside. */
   readonly kvm: KvmModule
+  /** What extended state costs on this host, counted: `snapshot()`, then `since(before)`. */
+  readonly costs: Costs
   private readonly held: HeldTasks
 
   /** @throws UserError for a CPU model, feature or profile that is not known, or memory that cannot be had */
@@ -88,6 +91,7 @@ export class Host {
       ...(splitLockDetect === undefined ? {} : { splitLockDetect }),
       ...(strictSigaltstack === undefined ? {} : { strictSigaltstack }),
     })
+    this.costs = this.kernel.costs
     this.kvm = loadKvm(this.kernel, this.machine, options.parameters)
     this.held = new HeldTasks(this.kernel)
   }

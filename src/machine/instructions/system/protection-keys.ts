@@ -16,7 +16,7 @@ registerCallOut('rdpkru', (p, ctx) => {
 registerCallOut('wrpkru', (p, ctx, _argument, info) => {
   if ((ctx.ctlLo(CTL.CR4) & X86_CR4_PKE) === 0) return undefinedOpcode(p, 'WRPKRU: CR4.PKE is clear')
   if (ctx.lo(REG.RCX) !== 0 || ctx.lo(REG.RDX) !== 0) return generalProtection(p, 'WRPKRU: ECX or EDX is not 0')
-  p.setPkru(ctx.lo(REG.RAX))
+  p.loadPkru(ctx.lo(REG.RAX))
   return resync(ctx, info)
 })
 define('RDPKRU', (s) => s.callOut('rdpkru'))
