@@ -1,6 +1,7 @@
 import type { CpuModel } from '../isa/cpu-model.ts'
 import * as msr from '../isa/msr-index.ts'
 import { msrByIndex, msrExists, msrResetValue, msrWritableMask } from '../isa/msrs.ts'
+import { cetMsrFault } from './cet.ts'
 import { PL0_SSP, PL3_SSP, U_CET, XFD, XFD_ERR, XSS } from './memory-map.ts'
 import type { Processor } from './processor.ts'
 
@@ -54,6 +55,7 @@ export function writeMsr(p: Processor, index: number, value: bigint): number {
   const canonical = facts.rule === 'canonical' || facts.rule === 'canonical-aligned4'
   if (canonical && BigInt.asUintN(64, BigInt.asIntN(model.linearAddrBits, value)) !== value) return 13
   if (facts.rule === 'canonical-aligned4' && (value & 3n) !== 0n) return 13
+  if (facts.rule === 'cet' && cetMsrFault(model, index, half(value), half(value >> 32n)) !== null) return 13
   const word = REGISTER_FILE_MSRS.get(index)
   const wide = REGISTER_FILE_MSRS_64.get(index)
   if (word !== undefined) p.setRegisterFile32(word, Number(value))
@@ -61,3 +63,4 @@ export function writeMsr(p: Processor, index: number, value: bigint): number {
   else p.msrs.set(index, value)
   return 0
 }
+const half = (value: bigint): number => Number(BigInt.asIntN(32, value))

@@ -12,6 +12,7 @@ import { CTL, type ExecutionContext } from './execution-context.ts'
 import {
   EXIT_REASON_BUS_LOCK,
   EXIT_REASON_EPT_VIOLATION,
+  EXIT_REASON_INVALID_STATE,
   EXIT_REASON_PREEMPTION_TIMER,
   HOST_EXIT_BUDGET,
   HOST_EXIT_EXCEPTION,
@@ -58,6 +59,7 @@ import {
   EXIT_RESYNC,
   unretired,
 } from './translate/emitter.ts'
+import { entryTakesCetState } from './vm-entry-checks.ts'
 import { EMULATE_DONE, EMULATE_EXCEPTION, EMULATE_NEEDS_DATA, type MmioPort, type Vmcs } from './vmcs.ts'
 import { xsaveBehaviour } from './xsave/behaviour.ts'
 import type { RestoreForm, SaveForm } from './xsave/forms.ts'
@@ -189,13 +191,13 @@ export class Processor {
 
   /**
    * VM entry. @returns the basic exit reason, EXIT_REASON_*; details in `vmcs`. Exactly `budget` retired instructions
-   * end with EXIT_REASON_PREEMPTION_TIMER.
+   * end with EXIT_REASON_PREEMPTION_TIMER. EXIT_REASON_INVALID_STATE: the entry failed, nothing has changed.
    */
   enterGuest(vmcs: Vmcs, budget: number): number {
     this.machine.counters.vmEntries++
     this.begin(vmcs.context, vmcs.space, vmcs, budget)
     vmcs.idtVectoringInfo = 0
-    let reason = this.events.inject()
+    let reason = entryTakesCetState(this.machine.model, vmcs.context) ? this.events.inject() : EXIT_REASON_INVALID_STATE
     if (reason < 0) reason = this.loop()
     this.finish(budget)
     return reason

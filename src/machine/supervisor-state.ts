@@ -1,3 +1,5 @@
+import { MSR_IA32_PL0_SSP, MSR_IA32_PL1_SSP, MSR_IA32_PL2_SSP, MSR_IA32_PL3_SSP, MSR_IA32_U_CET } from '../isa/msr-index.ts'
+import { cetMsrFault } from './cet.ts'
 import { PL0_SSP, PL3_SSP, U_CET } from './memory-map.ts'
 import type { Processor } from './processor.ts'
 import type { SupervisorState } from './xsave/extended-region.ts'
@@ -11,8 +13,13 @@ const COMPONENT_WORDS: Readonly<Record<number, readonly number[]>> = {
   11: [U_CET, PL3_SSP],
   12: [PL0_SSP, PL0_SSP + 8, PL0_SSP + 16],
 }
-/** Bits 9:6 of IA32_U_CET are reserved. */
-const U_CET_RESERVED = 0x3c0n
+const MSR_OF_PLACE: Readonly<Record<number, number>> = {
+  [U_CET]: MSR_IA32_U_CET,
+  [PL0_SSP]: MSR_IA32_PL0_SSP,
+  [PL0_SSP + 8]: MSR_IA32_PL1_SSP,
+  [PL0_SSP + 16]: MSR_IA32_PL2_SSP,
+  [PL3_SSP]: MSR_IA32_PL3_SSP,
+}
 
 /** Supervisor state components of a processor, kept in its MSRs. */
 export function processorSupervisorState(processor: Processor): SupervisorState {
@@ -31,9 +38,10 @@ export function processorSupervisorState(processor: Processor): SupervisorState 
       for (const [i, index] of msrsOf(nr).entries()) view.setU64At(destination + i * 8, readMsr(index))
     },
     accepts: (nr, source) =>
-      nr === 11
-        ? (view.u64At(source) & U_CET_RESERVED) === 0n && isShadowPointer(view.u64At(source + 8))
-        : wordsOf(nr).every((_, i) => isShadowPointer(view.u64At(source + i * 8))),
+      wordsOf(nr).every((place, i) => {
+        const w = (source >> 2) + i * 2
+        return cetMsrFault(processor.machine.model, MSR_OF_PLACE[place], i32[w], i32[w + 1]) === null
+      }),
     write: (nr, source) => {
       for (const [i, place] of wordsOf(nr).entries()) view.u8.copyWithin(at(place), source + i * 8, source + i * 8 + 8)
       for (const [i, index] of msrsOf(nr).entries()) processor.msrs.set(index, view.u64At(source + i * 8))
@@ -44,6 +52,3 @@ export function processorSupervisorState(processor: Processor): SupervisorState 
     },
   }
 }
-
-/** Canonical (57 bits at most) and a multiple of 4. */
-const isShadowPointer = (value: bigint): boolean => (value & 3n) === 0n && BigInt.asUintN(64, BigInt.asIntN(57, value)) === value

@@ -5,7 +5,7 @@ import { PHYSICAL_BASE, PL0_SSP, PL3_SSP, SEGMENT, U_CET } from '../../../src/ma
 import type { Processor } from '../../../src/machine/processor.ts'
 import { EPT_EXECUTE, EPT_READ, EPT_WRITE, SecondStage } from '../../../src/machine/second-stage.ts'
 import { Vmcs } from '../../../src/machine/vmcs.ts'
-import { BareHost } from '../bare-host.ts'
+import { BareHost, sapphireRapidsModel } from '../bare-host.ts'
 import { addressOf, codeImage } from './code-image.ts'
 
 /** Four user and four supervisor shadow-stack pages each; SSP starts at their end. */
@@ -169,9 +169,9 @@ export class BareCet extends CetMachine {
   readonly ctx: ExecutionContext
   protected readonly memory = PHYSICAL_BASE
 
-  constructor(cpl: Level, engine: EngineOptions = {}) {
+  constructor(cpl: Level, engine: EngineOptions = {}, model = sapphireRapidsModel()) {
     super(cpl)
-    this.host = new BareHost({ cpl, engine })
+    this.host = new BareHost({ cpl, engine, model })
     this.ctx = this.host.ctx
     this.host.map(0x10000, 0x10000, 0x30)
     this.host.map(USER_SHADOW, USER_SHADOW, SHADOW_PAGES, { shadow: true })

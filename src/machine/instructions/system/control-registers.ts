@@ -1,4 +1,5 @@
-import { X86_CR4_PCIDE } from '../../../isa/control-registers.ts'
+import { X86_CR0_TS, X86_CR4_PCIDE } from '../../../isa/control-registers.ts'
+import { writeCr0, writeCr4 } from '../../control-register-writes.ts'
 import { OpKind, Register } from '../../decoder/iced-tables.ts'
 import { CTL, type ExecutionContext } from '../../execution-context.ts'
 import { EXIT_REASON_CR_ACCESS, EXIT_REASON_DR_ACCESS } from '../../exits.ts'
@@ -12,8 +13,8 @@ import { gprNumber, type InstructionSite } from '../../translate/instruction.ts'
 import { generalProtection, resync, undefinedOpcode } from './outcome.ts'
 
 /**
- * MOV to and from control and debug registers, CLTS, LMSW. Only guests run at CPL 0: writes of CR0, CR4 and CR8 exit
- * (qualification: SDM Vol. 3, table 28-3); CR3 is written here. CR2 and CR3 are read and written directly.
+ * MOV to and from control and debug registers, CLTS, LMSW. A guest's writes of CR0 and CR4, and of CR8 when asked for, exit
+ * (qualification: SDM Vol. 3, table 28-3); CR2 and CR3 are read and written directly.
  */
 
 const SLOT: Readonly<Record<number, number>> = { 0: CTL.CR0, 2: CTL.CR2, 3: CTL.CR3, 4: CTL.CR4, 8: CTL.CR8 }
@@ -45,12 +46,17 @@ registerCallOut('mov-to-cr', (p, ctx, argument, info) => {
     ctx.setCtl(CTL.CR8, ctx.lo(register), 0)
     return CONTINUE
   }
-  return exitForCr(p, cr, 0, register)
+  return p.vmcs === null ? writeBare(p, ctx, cr, ctx.lo(register), ctx.hi(register), info) : exitForCr(p, cr, 0, register)
 })
 
+/** CR0 and CR4 of code that is in no guest. */
+function writeBare(p: Processor, ctx: ExecutionContext, cr: number, lo: number, hi: number, info: number): number {
+  const refused = cr === 0 ? writeCr0(ctx, lo, hi) : writeCr4(p.machine.model, ctx, lo, hi)
+  return refused === null ? resync(ctx, info) : generalProtection(p, `MOV CR${cr}: ${refused}`)
+}
+
 function exitForCr(p: Processor, cr: number, accessType: number, register: number): number {
-  if (p.vmcs === null) return generalProtection(p, 'host code does not run at CPL 0')
-  p.vmcs.exitQualification = cr | (accessType << 4) | (register << 8)
+  p.vmcs!.exitQualification = cr | (accessType << 4) | (register << 8)
   return p.vmExit(EXIT_REASON_CR_ACCESS)
 }
 
@@ -69,14 +75,18 @@ function writeCr3(p: Processor, ctx: ExecutionContext, register: number, info: n
   return resync(ctx, info)
 }
 
-registerCallOut('clts', (p, ctx) => {
+registerCallOut('clts', (p, ctx, _argument, info) => {
   if (ctx.cpl !== 0) return generalProtection(p, 'CLTS at CPL above 0')
+  if (p.vmcs === null) return writeBare(p, ctx, 0, ctx.ctlLo(CTL.CR0) & ~X86_CR0_TS, 0, info)
   return exitForCr(p, 0, 2, 0)
 })
-registerCallOut('lmsw', (p, ctx) => {
+/** LMSW: PE, MP, EM and TS; it sets PE, but does not clear it. */
+registerCallOut('lmsw', (p, ctx, _argument, info) => {
   if (ctx.cpl !== 0) return generalProtection(p, 'LMSW at CPL above 0')
-  if (p.vmcs === null) return generalProtection(p, 'host code does not run at CPL 0')
-  p.vmcs.exitQualification = (3 << 4) | (ctx.mem.u16[(ctx.base + SPILL) >> 1] << 16)
+  const source = ctx.mem.u16[(ctx.base + SPILL) >> 1]
+  const cr0 = ctx.ctlLo(CTL.CR0)
+  if (p.vmcs === null) return writeBare(p, ctx, 0, (cr0 & ~14) | (source & 15), 0, info)
+  p.vmcs.exitQualification = (3 << 4) | (source << 16)
   return p.vmExit(EXIT_REASON_CR_ACCESS)
 })
 

@@ -1,3 +1,4 @@
+import { cetMsrFault, hasCetMsr, isCetMsr } from '../../cet.ts'
 import { CTL, type ExecutionContext, REG } from '../../execution-context.ts'
 import { EXIT_REASON_MSR_READ, EXIT_REASON_MSR_WRITE } from '../../exits.ts'
 import { CONTROL, PL0_SSP, PL3_SSP, SEGMENT, SEGMENT_BASE, U_CET, XFD, XFD_ERR } from '../../memory-map.ts'
@@ -57,6 +58,7 @@ registerCallOut('rdmsr', (p, ctx) => {
   if (ctx.cpl !== 0) return generalProtection(p, 'RDMSR at CPL above 0')
   const index = ctx.lo(REG.RCX) >>> 0
   if (p.vmcs?.controls.msrReadExits(index)) return p.vmExit(EXIT_REASON_MSR_READ)
+  if (isCetMsr(index) && !hasCetMsr(p.machine.model, index)) return otherMsr(p, EXIT_REASON_MSR_READ)
   const at = placeOf(p, ctx, index)
   if (at >= 0) {
     const w = at >> 2
@@ -75,6 +77,11 @@ registerCallOut('wrmsr', (p, ctx, _argument, info) => {
   const hi = ctx.lo(REG.RDX)
   if (CANONICAL.has(index) && hi !== (hi << 16) >> 16)
     return generalProtection(p, `WRMSR ${index.toString(16)}: the value is not canonical`)
+  if (isCetMsr(index)) {
+    if (!hasCetMsr(p.machine.model, index)) return otherMsr(p, EXIT_REASON_MSR_WRITE)
+    const refused = cetMsrFault(p.machine.model, index, lo, hi)
+    if (refused !== null) return generalProtection(p, `WRMSR ${index.toString(16)}: ${refused}`)
+  }
   const at = placeOf(p, ctx, index)
   if (at >= 0) {
     const w = at >> 2
