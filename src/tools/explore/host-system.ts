@@ -4,7 +4,7 @@ import { PREEMPTION_POINT, type Preemptible } from '../../linux/preemption.ts'
 import type { HostCpu } from '../../linux/processor.ts'
 import type { Task } from '../../linux/task.ts'
 import { PHYSICAL_BASE } from '../../machine/memory-map.ts'
-import type { Accesses, Recorder } from './accesses.ts'
+import { type Accesses, newAccesses, type Recorder } from './accesses.ts'
 import { MemorySnapshot, ObjectSnapshot } from './snapshot.ts'
 import type { System, Transition, Violation } from './system.ts'
 
@@ -185,6 +185,20 @@ export class HostSystem implements System {
   }
   private canMigrate(task: Task): boolean {
     return (task.affinity & (task.affinity - 1)) !== 0
+  }
+
+  /** An idle processor would run a task, had there been one. */
+  blocked(): { process: number; accesses: Accesses }[] {
+    return this.kernel.cpus
+      .filter(({ current }) => current === null)
+      .map(({ id }) => {
+        const accesses = newAccesses()
+        for (const [index, { task }] of this.model.actors.entries()) {
+          const cell = this.readyCells[index]
+          if (!this.finished[index] && (task.affinity >>> id) & 1) accesses.writes[cell >>> 5] |= 1 << (cell & 31)
+        }
+        return { process: id, accesses }
+      })
   }
 
   // ---- one step ----

@@ -37,6 +37,8 @@ interface Frame {
   backtrack: number
   /** What need not be tried: it was, and nothing since depends on it. */
   readonly sleep: Map<string, Accesses>
+  /** Processes of which something was tried here (bit set). */
+  tried: number
   readonly preemptions: number
   chosen: Transition
   accesses: Accesses
@@ -137,7 +139,10 @@ export class Search {
     const preemptions = parent === undefined ? 0 : parent.preemptions + (parent.chosen.preempts ? 1 : 0)
     const enabled = system.enabled().filter(({ preempts }) => !preempts || preemptions < options.bound)
     if (parent !== undefined) demandDisabled(parent, enabled)
-    if (enabled.length === 0) return null
+    if (enabled.length === 0) {
+      this.relateBlocked()
+      return null
+    }
     const sleep = new Map<string, Accesses>()
     if (parent !== undefined && options.reduce !== false) {
       for (const [key, accesses] of parent.sleep) {
@@ -154,6 +159,7 @@ export class Search {
       enabled,
       backtrack: options.reduce === false || this.isShared(frames.length) ? all : 1 << chosen.process,
       sleep,
+      tried: 1 << chosen.process,
       preemptions,
       chosen,
       accesses: NOTHING,
@@ -200,10 +206,28 @@ export class Search {
     frame.clock = clock
   }
 
-  /** `process` is to be tried in the state before step `at`, or everybody if it could do nothing there. */
+  /** At the end of a run: who waits for ever might not, had it come before the step that it waits because of. */
+  private relateBlocked(): void {
+    if (this.options.reduce === false) return
+    const { frames, system } = this
+    for (const { process, accesses } of system.blocked()) {
+      const clock = frames.findLast(({ chosen }) => chosen.process === process)?.clock
+      for (let i = frames.length - 1; i >= 0; i--) {
+        const { chosen, accesses: earlier, clock: reached } = frames[i]
+        const known = clock === undefined ? 0 : clock[chosen.process]
+        if (chosen.process !== process && conflict(earlier, accesses) && known < reached[chosen.process]) this.demand(i, process)
+      }
+    }
+  }
+
+  /**
+   * `process` is to be tried in the state before step `at`. Everybody, if it could do nothing there or sleeps there: then others may
+   * have to come first, and only its own runs would have shown that.
+   */
   private demand(at: number, process: number): void {
     const frame = this.frames[at]
-    const could = frame.enabled.some((transition) => transition.process === process)
+    const wasTried = (frame.tried & (1 << process)) !== 0
+    const could = wasTried || frame.enabled.some((t) => t.process === process && !frame.sleep.has(keyOf(t)))
     frame.backtrack |= could ? 1 << process : frame.enabled.reduce((mask, t) => mask | (1 << t.process), 0)
   }
 
@@ -216,6 +240,7 @@ export class Search {
       const found = this.untried(frame)
       if (found !== undefined) {
         frame.chosen = found
+        frame.tried |= 1 << found.process
         return true
       }
       frames.pop()

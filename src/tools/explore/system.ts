@@ -26,6 +26,8 @@ export interface System {
   reset(): void
   /** What can happen now; empty: the run is over. */
   enabled(): readonly Transition[]
+  /** Processes that wait for something that did not happen, at the end of a run: what their next step would look at and change. */
+  blocked(): readonly { readonly process: number; readonly accesses: Accesses }[]
   /**
    * One step. Gives what it touched, valid until the next step; `violation` says what it broke.
    * @param isKnown it was executed from this state before and broke nothing: invariants need not be looked at again
