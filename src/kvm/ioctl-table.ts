@@ -192,6 +192,9 @@ export function oddRows<T>(table: IoctlTable<T>): IoctlRow<T>[] {
 /** Sees every ioctl after it finished. */
 export type IoctlObserver = (row: IoctlRow<any>, call: IoctlCall, result: number) => void
 
+const NOTHING = new Uint8Array(0)
+const NOTHING_VIEW = new DataView(NOTHING.buffer)
+
 /** Runs a row: copy in, run, copy out, count. The errno of a number without a row is the file's business (KAPI §1). */
 export function runIoctl<T>(
   row: IoctlRow<T>,
@@ -200,11 +203,11 @@ export function runIoctl<T>(
   observer: IoctlObserver | null,
 ): MaybePreemptible<number> {
   row.counters.calls++
-  const buffer = new Uint8Array(row.bytes)
+  const buffer = row.bytes === 0 ? NOTHING : new Uint8Array(row.bytes)
   if ((row.copy === 'in' || row.copy === 'inout') && !call.read(call.argument, buffer)) {
     return finishIoctl(row, call, buffer, call.badAddress(), observer)
   }
-  const result = row.run(target, call, new DataView(buffer.buffer))
+  const result = row.run(target, call, row.bytes === 0 ? NOTHING_VIEW : new DataView(buffer.buffer))
   if (typeof result === 'number') return finishIoctl(row, call, buffer, result, observer)
   return continueWith(result, (value) => finishIoctl(row, call, buffer, value, observer))
 }

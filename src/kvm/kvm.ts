@@ -161,13 +161,6 @@ export class Kvm {
     return this.kernel.trace.event === undefined ? null : this.tracer
   }
 
-  private scratchBytes = new Uint8Array(0)
-  /** Memory for one ioctl's structure until it returns; what it holds is left over from before. */
-  scratch(size: number): Uint8Array<ArrayBuffer> {
-    if (this.scratchBytes.length < size) this.scratchBytes = new Uint8Array(size)
-    return this.scratchBytes.length === size ? this.scratchBytes : this.scratchBytes.subarray(0, size)
-  }
-
   newGuestSpace(stage: SecondStage): AddressSpace {
     return this.machine.newAddressSpace(stage)
   }

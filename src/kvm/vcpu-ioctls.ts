@@ -7,6 +7,7 @@ import {
   isConfidential,
   newFxsaveFields,
   readLegacyRegion,
+  uabiBuffer,
   uabiSize,
   writeLegacyRegion,
 } from '../linux/fpu/door.ts'
@@ -86,9 +87,10 @@ function trimOf(vcpu: Vcpu): number {
 
 function writeXsave(vcpu: Vcpu, call: IoctlCall, size: number): number {
   if (isConfidential(vcpu.guestFpu)) return confidential(vcpu, call)
-  const image = vcpu.vm.kvm.scratch(size)
-  copyGuestFpuToUabi(vcpu.guestFpu, image, 0, size, trimOf(vcpu), vcpu.pkru)
-  return call.write(call.argument, image) ? 0 : call.badAddress()
+  const { u8 } = vcpu.context.mem
+  const image = uabiBuffer(vcpu.guestFpu)
+  copyGuestFpuToUabi(vcpu.guestFpu, u8, image, size, trimOf(vcpu), vcpu.pkru)
+  return call.mm.copyToUser(call.argument, u8, image, size) ? 0 : call.badAddress()
 }
 
 function confidential(vcpu: Vcpu, call: IoctlCall): number {
@@ -107,10 +109,11 @@ function getXsave2(vcpu: Vcpu, call: IoctlCall): number {
 
 /** KVM_SET_XSAVE: as many bytes as KVM_GET_XSAVE2 writes; nothing changes when it is refused. XSAVE-15..27. */
 function setXsave(vcpu: Vcpu, call: IoctlCall): number {
-  const image = vcpu.vm.kvm.scratch(uabiSize(vcpu.guestFpu))
-  if (!call.read(call.argument, image)) return call.badAddress()
+  const { u8 } = vcpu.context.mem
+  const image = uabiBuffer(vcpu.guestFpu)
+  if (!call.mm.copyFromUser(u8, image, call.argument, uabiSize(vcpu.guestFpu))) return call.badAddress()
   if (isConfidential(vcpu.guestFpu)) return confidential(vcpu, call)
-  const load = copyUabiToGuestFpu(vcpu.guestFpu, image, 0, vcpu.vm.kvm.supportedXcr0)
+  const load = copyUabiToGuestFpu(vcpu.guestFpu, u8, image, vcpu.vm.kvm.supportedXcr0)
   if (load.status !== 0) return call.refuse(EINVAL, load.rule, load.because)
   if (load.pkru >= 0) vcpu.pkru = load.pkru
   return 0

@@ -19,7 +19,7 @@ import {
   XFEATURE_MASK_YMM,
   XSAVE_LEGACY_AND_HEADER,
 } from '../../isa/xfeatures.ts'
-import { compactedSize, standardSize, type XstateLayout } from '../../isa/xstate-layout.ts'
+import { compactedSize, standardSize, type XstateComponent, type XstateLayout } from '../../isa/xstate-layout.ts'
 import { PHYSICAL_BASE } from '../../machine/memory-map.ts'
 import { type RestoreForm, type SaveForm, XRSTOR, XRSTORS, XSAVE, XSAVEC, XSAVEOPT, XSAVES } from '../../machine/xsave/forms.ts'
 import type { KernelProfile } from '../../profiles/kernel-profile.ts'
@@ -31,6 +31,8 @@ export const PKRU_DEFAULT = 0x55555554
 /** Everything that boot decides about extended state (Linux's fpu_kernel_cfg, fpu_user_cfg, init_fpstate). PERM §3. */
 export interface XstateConfig {
   readonly layout: XstateLayout
+  /** User components from the third on, in the order in which they lie in the standard format. */
+  readonly uabiOrder: readonly XstateComponent[]
   /** Feature configurations, PERM §3. */
   readonly kernelMax: number
   readonly kernelDefault: number
@@ -141,6 +143,7 @@ export function xstateConfig(
   const initImage = makeInitImage(heap, sizeOf(kernelDefault), compacted ? kernelDefault : 0, compacted, mxcsrMask)
   return {
     layout,
+    uabiOrder: layout.components.filter((c) => ((userMax >>> c.nr) & 1) === 1).sort((a, b) => a.offset - b.offset),
     kernelMax,
     kernelDefault,
     userMax,

@@ -51,6 +51,12 @@ export const guestImageBytes: (fpu: GuestFpu) => number = guest.imageBytes
 export const uabiSize: (fpu: GuestFpu) => number = guest.uabiSize
 
 /**
+ * Wasm offset of a buffer for one image of `uabiSize` bytes in machine memory. What is there lasts for the length of a call that does
+ * not sleep; others use it too.
+ */
+export const uabiBuffer: (fpu: GuestFpu) => number = guest.uabiBuffer
+
+/**
  * Writes the standard-form image (XSAVE-06..12).
  * @param into at least `size` bytes at `at`, all of them written
  * @param trim components that may appear: the guest's set with FP and SSE, as the profile's era says

@@ -16,7 +16,9 @@ import {
   checkHeader,
   checkMxcsr,
   componentAt,
+  get32,
   copyFromUabi as loadUabi,
+  put32,
   copyToUabi as storeUabi,
   type UabiRefusal,
 } from './uabi-copy.ts'
@@ -187,6 +189,10 @@ export function uabiSize(handle: GuestFpu): number {
   return stateOf(handle).uabiSize
 }
 
+export function uabiBuffer(handle: GuestFpu): number {
+  return stateOf(handle).kernel.xstate.scratchImage
+}
+
 export function copyToUabi(handle: GuestFpu, into: Uint8Array, at: number, size: number, trim: number, pkru: number): void {
   const { kernel } = stateOf(handle)
   const { mem } = kernel.machine
@@ -205,13 +211,14 @@ export function copyFromUabi(handle: GuestFpu, from: Uint8Array, at: number, sup
   const { xstate } = kernel
   const { mem } = kernel.machine
   const fpstate = imageOf(handle)
-  const view = new DataView(from.buffer, from.byteOffset + at)
-  const hi = view.getInt32(XSTATE_BV_OFFSET + 4, true)
   if (!xstate.xsave) return loadLegacyOnly(kernel, fpstate, from, at)
-  if (xstate.profile.xsave.setMasksWithXfd && (view.getInt32(XSTATE_BV_OFFSET, true) & fpstate.xfd) !== 0) {
-    view.setInt32(XSTATE_BV_OFFSET, view.getInt32(XSTATE_BV_OFFSET, true) & ~fpstate.xfd, true)
+  const hi = get32(from, at + XSTATE_BV_OFFSET + 4)
+  let features = get32(from, at + XSTATE_BV_OFFSET)
+  if (xstate.profile.xsave.setMasksWithXfd && (features & fpstate.xfd) !== 0) {
+    features &= ~fpstate.xfd
+    put32(from, at + XSTATE_BV_OFFSET, features)
   }
-  const foreign = view.getInt32(XSTATE_BV_OFFSET, true) & ~supported
+  const foreign = features & ~supported
   if (foreign !== 0 || hi !== 0) {
     return refusedLoad(
       'XSAVE-17',

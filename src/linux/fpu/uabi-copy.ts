@@ -1,6 +1,7 @@
 import {
   FCW_INIT,
   FXSAVE,
+  FXSAVE_SIZE,
   MXCSR_INIT,
   XCOMP_BV_OFFSET,
   XFEATURE_MASK_FP,
@@ -25,6 +26,23 @@ export function componentAt(config: XstateConfig, fpstate: FpState, component: n
   return fpstate.image + offset
 }
 
+/** Copies `length` bytes of machine memory at `from`. `into` may be machine memory itself, which then costs no view. */
+function move(mem: MachineMemory, from: number, into: Uint8Array, to: number, length: number): void {
+  if (into === mem.u8) mem.u8.copyWithin(to, from, from + length)
+  else into.set(mem.u8.subarray(from, from + length), to)
+}
+
+/** Little-endian words in bytes of either kind of memory, without a view. */
+export const get32 = (bytes: Uint8Array, at: number): number =>
+  bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24)
+
+export function put32(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value
+  bytes[at + 1] = value >>> 8
+  bytes[at + 2] = value >>> 16
+  bytes[at + 3] = value >>> 24
+}
+
 /**
  * Standard-form image of a buffer into `into`, `size` bytes at `at`, all written (XSAVE-06..11, PERM-55).
  * @param features components that may appear, besides being the buffer's own user features
@@ -40,33 +58,47 @@ export function copyToUabi(
   features: number,
   pkru: number,
 ): void {
-  const { u8 } = mem
-  const image = fpstate.image
-  const full = new Uint8Array(Math.max(size, config.userMaxSize))
-  const view = new DataView(full.buffer)
   const xstateBv = fpstate.xstateBv & fpstate.userXfeatures & features
-  const copy = (offset: number, length: number) => full.set(u8.subarray(image + offset, image + offset + length), offset)
-  if ((xstateBv & XFEATURE_MASK_FP) !== 0) {
-    copy(0, FXSAVE.MXCSR)
-    copy(FXSAVE.ST, FXSAVE.XMM - FXSAVE.ST)
-  } else view.setUint16(FXSAVE.FCW, FCW_INIT, true)
-  if ((xstateBv & (XFEATURE_MASK_SSE | XFEATURE_MASK_YMM)) !== 0) copy(FXSAVE.MXCSR, 8)
-  else {
-    view.setUint32(FXSAVE.MXCSR, MXCSR_INIT, true)
-    view.setUint32(FXSAVE.MXCSR_MASK, config.mxcsrMask, true)
-  }
-  if ((xstateBv & XFEATURE_MASK_SSE) !== 0) copy(FXSAVE.XMM, FXSAVE.RESERVED - FXSAVE.XMM)
-  view.setUint32(FXSAVE.SW_RESERVED, config.userMax, true)
-  view.setUint32(XSTATE_BV_OFFSET, xstateBv, true)
-  for (const { nr, offset, size: bytes } of config.layout.components) {
+  legacyToUabi(config, mem, fpstate.image, into, at, xstateBv)
+  if (size <= XSTATE_BV_OFFSET) return
+  put32(into, at + XSTATE_BV_OFFSET, xstateBv)
+  let end = XSTATE_BV_OFFSET + 4
+  for (const { nr, offset, size: bytes } of config.uabiOrder) {
     if (((xstateBv >>> nr) & 1) === 0) continue
-    if (nr === XFEATURE_PKRU) view.setUint32(offset, pkru, true)
-    else {
-      const from = componentAt(config, fpstate, nr)
-      full.set(u8.subarray(from, from + bytes), offset)
-    }
+    if (offset >= size) break
+    into.fill(0, at + end, at + offset)
+    if (nr === XFEATURE_PKRU) {
+      put32(into, at + offset, pkru)
+      put32(into, at + offset + 4, 0)
+    } else move(mem, componentAt(config, fpstate, nr), into, at + offset, Math.min(bytes, size - offset))
+    end = offset + bytes
   }
-  into.set(full.subarray(0, size), at)
+  if (end < size) into.fill(0, at + end, at + size)
+}
+
+/** Bytes 0 to 511: initial values where the component is not in XSTATE_BV, and the host's components (XSAVE-08, -10). */
+function legacyToUabi(
+  config: XstateConfig,
+  mem: MachineMemory,
+  image: number,
+  into: Uint8Array,
+  at: number,
+  xstateBv: number,
+): void {
+  const x87 = (xstateBv & XFEATURE_MASK_FP) !== 0
+  const sse = (xstateBv & XFEATURE_MASK_SSE) !== 0
+  const mxcsr = (xstateBv & (XFEATURE_MASK_SSE | XFEATURE_MASK_YMM)) !== 0
+  const copied = sse ? FXSAVE.RESERVED : x87 ? FXSAVE.XMM : 0
+  if (copied > 0) move(mem, image, into, at, copied)
+  into.fill(0, at + copied, at + FXSAVE_SIZE)
+  if (!x87) {
+    into.fill(0, at, at + FXSAVE.MXCSR)
+    if (sse) into.fill(0, at + FXSAVE.ST, at + FXSAVE.XMM)
+    put32(into, at + FXSAVE.FCW, FCW_INIT)
+  }
+  put32(into, at + FXSAVE.MXCSR, mxcsr ? mem.i32[(image + FXSAVE.MXCSR) >> 2] : MXCSR_INIT)
+  put32(into, at + FXSAVE.MXCSR_MASK, mxcsr ? mem.i32[(image + FXSAVE.MXCSR_MASK) >> 2] : config.mxcsrMask)
+  put32(into, at + FXSAVE.SW_RESERVED, config.userMax)
 }
 
 /** Why an image was refused, or null. */
@@ -77,9 +109,8 @@ export interface UabiRefusal {
 
 /** XSTATE_BV within what the buffer can hold (XSAVE-18, PERM-56). */
 export function checkFeatures(fpstate: FpState, from: Uint8Array, at: number): UabiRefusal | null {
-  const view = new DataView(from.buffer, from.byteOffset + at)
-  const high = view.getUint32(XSTATE_BV_OFFSET + 4, true)
-  const foreign = (view.getInt32(XSTATE_BV_OFFSET, true) & ~fpstate.userXfeatures) >>> 0
+  const high = get32(from, at + XSTATE_BV_OFFSET + 4) >>> 0
+  const foreign = (get32(from, at + XSTATE_BV_OFFSET) & ~fpstate.userXfeatures) >>> 0
   if (foreign === 0 && high === 0) return null
   const bits = high === 0 ? foreign.toString(16) : `${high.toString(16)}${foreign.toString(16).padStart(8, '0')}`
   return { rule: 'XSAVE-18', because: `XSTATE_BV has components the buffer has no room for: 0x${bits}` }
@@ -98,9 +129,8 @@ export function checkHeader(from: Uint8Array, at: number): UabiRefusal | null {
 
 /** No reserved MXCSR bit, where MXCSR counts (XSAVE-20). */
 export function checkMxcsr(config: XstateConfig, from: Uint8Array, at: number, always: boolean): UabiRefusal | null {
-  const view = new DataView(from.buffer, from.byteOffset + at)
-  const counts = always || (view.getInt32(XSTATE_BV_OFFSET, true) & (XFEATURE_MASK_FPSSE | XFEATURE_MASK_YMM)) !== 0
-  const mxcsr = view.getUint32(FXSAVE.MXCSR, true)
+  const counts = always || (get32(from, at + XSTATE_BV_OFFSET) & (XFEATURE_MASK_FPSSE | XFEATURE_MASK_YMM)) !== 0
+  const mxcsr = get32(from, at + FXSAVE.MXCSR) >>> 0
   if (!counts || (mxcsr & ~config.mxcsrMask) === 0) return null
   return { rule: 'XSAVE-20', because: `MXCSR 0x${mxcsr.toString(16)} has reserved bits` }
 }
@@ -116,18 +146,19 @@ export function checkUabi(config: XstateConfig, fpstate: FpState, from: Uint8Arr
  * @returns PKRU of the image, -1 when its bit is clear
  */
 export function copyFromUabi(config: XstateConfig, mem: MachineMemory, fpstate: FpState, from: Uint8Array, at: number): number {
-  const { u8 } = mem
   const image = fpstate.image
-  const view = new DataView(from.buffer, from.byteOffset + at)
-  const xstateBv = view.getInt32(XSTATE_BV_OFFSET, true)
-  const copy = (to: number, offset: number, length: number) => u8.set(from.subarray(at + offset, at + offset + length), to)
+  const xstateBv = get32(from, at + XSTATE_BV_OFFSET)
+  const copy = (to: number, offset: number, length: number): void => {
+    if (from === mem.u8) mem.u8.copyWithin(to, at + offset, at + offset + length)
+    else mem.u8.set(from.subarray(at + offset, at + offset + length), to)
+  }
   if ((xstateBv & XFEATURE_MASK_FP) !== 0) copy(image, 0, FXSAVE.XMM)
   else if ((xstateBv & (XFEATURE_MASK_SSE | XFEATURE_MASK_YMM)) !== 0) copy(image + FXSAVE.MXCSR, FXSAVE.MXCSR, 8)
   if ((xstateBv & XFEATURE_MASK_SSE) !== 0) copy(image + FXSAVE.XMM, FXSAVE.XMM, FXSAVE.RESERVED - FXSAVE.XMM)
-  for (const { nr, offset, size } of config.layout.components) {
+  for (const { nr, offset, size } of config.uabiOrder) {
     if (((xstateBv >>> nr) & 1) !== 0) copy(componentAt(config, fpstate, nr), offset, size)
   }
   fpstate.xstateBv = (fpstate.xstateBv & config.supervisor) | xstateBv
   if ((xstateBv & XFEATURE_MASK_PKRU) === 0) return -1
-  return view.getUint32(config.layout.offsets[XFEATURE_PKRU], true)
+  return get32(from, at + config.layout.offsets[XFEATURE_PKRU]) >>> 0
 }

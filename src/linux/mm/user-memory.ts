@@ -56,7 +56,8 @@ export abstract class UserMemory {
       const from = this.resolve(user + done, false)
       if (from < 0) break
       const chunk = Math.min(4096 - (from & 0xfff), length - done)
-      into.set(u8.subarray(from, from + chunk), at + done)
+      if (into === u8) u8.copyWithin(at + done, from, from + chunk)
+      else into.set(u8.subarray(from, from + chunk), at + done)
       done += chunk
     }
     return done
@@ -73,7 +74,8 @@ export abstract class UserMemory {
       const to = this.resolve(user + done, true)
       if (to < 0) break
       const chunk = Math.min(4096 - (to & 0xfff), length - done)
-      u8.set(from.subarray(at + done, at + done + chunk), to)
+      if (from === u8) u8.copyWithin(to, at + done, at + done + chunk)
+      else u8.set(from.subarray(at + done, at + done + chunk), to)
       this.machine.physicalWritten(to - PHYSICAL_BASE, chunk)
       done += chunk
     }
