@@ -4,7 +4,7 @@ import { basename, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { builtPrograms } from './conformance/build-programs.ts'
 import { CannotPrepare } from './conformance/command.ts'
-import { EXPECTED_TO_PASS } from './conformance/programs.ts'
+import { EXPECTED_TO_PASS, type Program } from './conformance/programs.ts'
 import { type Result, runProgram } from './conformance/run-program.ts'
 import { tableHead, tableRow } from './conformance/table.ts'
 
@@ -20,9 +20,7 @@ npm run conformance -- --dir ./my-tests         every program in a folder
 The source and the built programs are kept in .cache/conformance, or in $WORLDSWITCH_CACHE.
 `
 
-interface Runnable {
-  suite: string
-  name: string
+interface Runnable extends Program {
   path: string
 }
 
@@ -78,8 +76,9 @@ async function main(): Promise<number> {
   const print = (line: string) => process.stdout.write(`${line}\n`)
   if (!values.json) print(tableHead())
   const results: Result[] = []
-  for (const { suite, name, path } of chosen) {
-    const options = { cpu: values.cpu, kernel: values.kernel, timeoutSeconds: Number(values.timeout) }
+  for (const { suite, name, path, leavesOut } of chosen) {
+    const timeoutSeconds = Number(values.timeout)
+    const options = { cpu: values.cpu, kernel: values.kernel, timeoutSeconds, ...(leavesOut !== undefined && { leavesOut }) }
     const result = await runProgram(suite, name, path, options)
     print(values.json ? JSON.stringify(result) : tableRow(result))
     results.push(result)

@@ -20,6 +20,8 @@ export interface RunOptions {
   cpu: string
   kernel: string
   timeoutSeconds: number
+  /** Program.leavesOut. */
+  leavesOut?: readonly string[]
 }
 
 /** How long the command has after Ctrl-C to print its state before it is killed. */
@@ -35,7 +37,7 @@ export async function runProgram(suite: string, program: string, path: string, o
       ['exec', '--cpu', options.cpu, '--kernel', options.kernel, '--stats-json', statistics, '--', path],
       options.timeoutSeconds,
     )
-    const result = timedOut ? 'fail' : verdictOf(status, `${stdout}\n${stderr}`)
+    const result = timedOut ? 'fail' : verdictOf(status, `${stdout}\n${stderr}`, options.leavesOut)
     const last = lastLine(stdout, stderr)
     return {
       suite,
