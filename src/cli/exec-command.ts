@@ -3,6 +3,7 @@ import { isatty } from 'node:tty'
 import { UserError } from '../isa/user-error.ts'
 import { spawn } from '../linux/exec/spawn.ts'
 import { InputSource } from '../linux/fs/host-stream.ts'
+import { Deaths } from './deaths.ts'
 import { drive } from './drive.ts'
 import { Output } from './output.ts'
 import { bindPlace, bindProgram, findProgram, latin1, workingDirectory } from './places.ts'
@@ -39,6 +40,7 @@ async function run(path: string, args: string[], options: ExecOptions): Promise<
   for (const bind of options.bind) bindPlace(kernel, bind)
   kernel.log.onEmergency = (line) => process.stderr.write(`${line}\n`)
   attachTraces(host, options)
+  const deaths = new Deaths(kernel)
   const stdin = new InputSource(isatty(0))
   const outputs = [new Output(1), new Output(2)]
   spawn(kernel, {
@@ -56,6 +58,7 @@ async function run(path: string, args: string[], options: ExecOptions): Promise<
   if (statsFile !== null) writeSync(statsFile, statisticsJson(host, stats))
   if (options.stats) printStats(stats)
   for (const line of stats.unmodelled) process.stderr.write(`worldswitch: not modelled: ${line}\n`)
+  deaths.report()
   if (end.kind === 'exited') return exitStatus(end.status)
   process.stderr.write(`worldswitch: ${end.because}\n${end.state}`)
   // Whoever reads our output may have stopped reading.

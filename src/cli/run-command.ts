@@ -11,6 +11,7 @@ import { GuestFileError, readGuestFile } from '../vmm/small-vmm/guest-file.ts'
 import { RestoreError, SmallVmm, type SmallVmmWatcher } from '../vmm/small-vmm/small-vmm.ts'
 import { bootParameters } from './boot-parameters.ts'
 import { type DriveEnd, driveGuest } from './drive-guest.ts'
+import { chainLines } from './explain.ts'
 import { decoderModule, engineOptions } from './program-host.ts'
 import { EXIT_BROKEN_PIPE, EXIT_FAILURE, EXIT_NOT_RUNNABLE, oneLine, report } from './report.ts'
 import { RunConsole } from './run-console.ts'
@@ -88,9 +89,20 @@ class Run {
         if (end.errno === EPIPE) return EXIT_BROKEN_PIPE
         say(`standard output: ${errnoName(end.errno)}`)
         return EXIT_FAILURE
-      case 'stopped':
-        return stoppedAt(vmm, end.because)
+      case 'stopped': {
+        const status = stoppedAt(vmm, end.because)
+        this.explainEnd()
+        return status
+      }
     }
+  }
+
+  /** The guest cannot go on: what was refused to it last is the likely reason. */
+  private explainEnd(): void {
+    const reason = this.trace.lastException
+    if (reason === null) return
+    say(`the last thing refused to the guest: ${reason.outcome}: ${reason.sentence} (${reason.rule})`)
+    for (const line of chainLines(reason)) process.stderr.write(`${line}\n`)
   }
 
   /** A guest from its file, or from where it was saved. */
@@ -249,6 +261,9 @@ function reportGuestError(error: unknown, options: RunOptions): number {
   }
   if (error instanceof SaveError || error instanceof SyscallError || error instanceof MsrError || error instanceof ProcessDied) {
     say(error.message)
+    if (options.explain && 'reason' in error && error.reason !== null) {
+      for (const line of chainLines(error.reason)) process.stderr.write(`${line}\n`)
+    }
     return EXIT_FAILURE
   }
   return report(error)

@@ -1,4 +1,7 @@
-import type { Host, HostEvent } from '../vmm/modelled/host.ts'
+import type { Refusal } from '../linux/refusal.ts'
+import { refusalJson } from '../tools/explain.ts'
+import type { Host, HostEvent, HostRefusal } from '../vmm/modelled/host.ts'
+import { refusalLines } from './explain.ts'
 import type { RunConsole } from './run-console.ts'
 import type { RunOptions } from './run-options.ts'
 import { modelsWith } from './unmodelled.ts'
@@ -32,6 +35,8 @@ function isShown({ name, values }: HostEvent): boolean {
 export class RunTrace {
   private readonly options: RunOptions
   private readonly console: RunConsole
+  /** The last exception that a guest got because KVM refused something: what its end is explained with. */
+  lastException: Refusal | null = null
 
   constructor(options: RunOptions, console: RunConsole) {
     this.options = options
@@ -40,10 +45,14 @@ export class RunTrace {
 
   /** Events and refusals of `host` from now on, as far as they are asked for. */
   watch(host: Host): void {
-    const { trace, explain } = this.options
+    const { trace, explain, traceFormat } = this.options
+    const asJson = trace && traceFormat === 'json'
     host.watch({
       ...(trace ? { event: (event) => isShown(event) && this.print(host, event.name, event.at, event.tid, event.values) } : {}),
-      ...(explain ? { refusal: ({ call, rule, because }) => this.say(`refused: ${call}: ${because} (${rule})`) } : {}),
+      ...(explain || asJson ? { refusal: (refusal) => this.refused(host, refusal, asJson) } : {}),
+      exception: ({ vcpu, reason }) => {
+        if (vcpu !== null) this.lastException = reason
+      },
     })
     if (!trace) return
     host.machine.unsupported.onFirst = ({ mnemonic, bytes, rip, reason, features }) =>
@@ -55,6 +64,13 @@ export class RunTrace {
         feature: features.join(' '),
         models: modelsWith(features).join(' '),
       })
+  }
+
+  private refused(host: Host, { at, tid, vcpu, call, result, reason }: HostRefusal, asJson: boolean): void {
+    if (asJson) {
+      const event = { event: 'refusal', at, host: host.model.spec, tid, vcpu, call, result }
+      this.say(JSON.stringify({ ...event, reason: refusalJson(reason) }))
+    } else for (const line of refusalLines(call ?? `guest, vcpu ${vcpu}`, result, reason)) this.say(line)
   }
 
   /** An event of the VMM itself. */

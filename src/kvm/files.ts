@@ -1,4 +1,4 @@
-import { EFAULT, EINTR, EINVAL, EIO, ENOTTY } from '../linux/errno.ts'
+import { EFAULT, EINTR, EINVAL, EIO, ENOTTY, refuse } from '../linux/errno.ts'
 import { O_RDWR, OpenFile } from '../linux/file.ts'
 import { BEYOND_END, type PageSource } from '../linux/mm/page-source.ts'
 import type { Vma } from '../linux/mm/vma.ts'
@@ -22,8 +22,7 @@ const KVM_RUN = KVM_IOCTL.KVM_RUN
 function unknownIoctl(kvm: Kvm, task: Task, kind: string, request: number, errno: number): number {
   const text = `${kind} ioctl 0x${request.toString(16)} (type 0x${ioctlType(request).toString(16)}, nr 0x${ioctlNr(request).toString(16)}, ${ioctlSize(request)} bytes)`
   kvm.unknownIoctls.set(text, (kvm.unknownIoctls.get(text) ?? 0) + 1)
-  task.refusal = { errno, rule: 'KAPI-01', because: `${text} is not known` }
-  return -errno
+  return refuse(task, errno, 'KAPI-01', `${text} is not known`)
 }
 
 function dispatch<T>(kvm: Kvm, row: IoctlRow<T>, target: T, task: Task, argument: number): MaybePreemptible<number> {
@@ -67,13 +66,8 @@ abstract class VmHolder extends OpenFile {
   }
   /** KAPI-02, KAPI-03: another process's address space, or a dead VM. */
   protected unusable(task: Task): number {
-    if (task.mm !== this.vm.mm) {
-      task.refusal = { errno: EIO, rule: 'KAPI-02', because: 'the VM belongs to another address space' }
-      return -EIO
-    }
-    if (!this.vm.dead) return 0
-    task.refusal = { errno: EIO, rule: 'KAPI-03', because: 'the VM is dead' }
-    return -EIO
+    if (task.mm !== this.vm.mm) return refuse(task, EIO, 'KAPI-02', 'the VM belongs to another address space')
+    return this.vm.dead ? refuse(task, EIO, 'KAPI-03', 'the VM is dead') : 0
   }
 }
 

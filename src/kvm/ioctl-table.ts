@@ -1,5 +1,6 @@
 import { EFAULT, errnoName, type Refusal, type RefusalSlot, refuse as refuseOn } from '../linux/errno.ts'
 import type { MaybePreemptible } from '../linux/preemption.ts'
+import type { RefusalDetails } from '../linux/refusal.ts'
 import type { Task } from '../linux/task.ts'
 import type { KvmCapName } from './abi/capabilities.ts'
 import { ioctlCopiesIn, ioctlCopiesOut, ioctlSize } from './abi/ioctl-encoding.ts'
@@ -27,8 +28,8 @@ export class IoctlCall implements RefusalSlot {
   }
 
   /** Records why, and gives the result of the refused call: `return call.refuse(EINVAL, 'KAPI-43', '…')`. */
-  refuse(errno: number, rule: string, because: string): number {
-    return refuseOn(this, errno, rule, because)
+  refuse(errno: number, rule: string, sentence: string, details?: RefusalDetails): number {
+    return refuseOn(this, errno, rule, sentence, details)
   }
 
   /** copy_from_user of a whole buffer. */
@@ -233,6 +234,6 @@ function finishIoctl<T>(
 /** `KVM_SET_XCRS = -EINVAL (GFPU-45: YMM without SSE)` for traces. */
 export function describeIoctl(row: IoctlRow<unknown>, call: IoctlCall, result: number): string {
   if (result >= 0) return `${row.name} = ${result}`
-  const why = call.refusal === null ? '' : ` (${call.refusal.rule}: ${call.refusal.because})`
+  const why = call.refusal === null ? '' : ` (${call.refusal.rule}: ${call.refusal.sentence})`
   return `${row.name} = -${errnoName(-result)}${why}`
 }

@@ -114,7 +114,7 @@ function setXsave(vcpu: Vcpu, call: IoctlCall): number {
   if (!call.mm.copyFromUser(u8, image, call.argument, uabiSize(vcpu.guestFpu))) return call.badAddress()
   if (isConfidential(vcpu.guestFpu)) return confidential(vcpu, call)
   const load = copyUabiToGuestFpu(vcpu.guestFpu, u8, image, vcpu.vm.kvm.supportedXcr0)
-  if (load.status !== 0) return call.refuse(EINVAL, load.rule, load.because)
+  if (load.refusal !== null) return call.refuse(EINVAL, load.refusal.rule, load.refusal.sentence, load.refusal.details)
   if (load.pkru >= 0) vcpu.pkru = load.pkru
   return 0
 }

@@ -1,3 +1,5 @@
+import type { Refusal, RefusalDetails } from './refusal.ts'
+
 /** Linux error numbers: include/uapi/asm-generic/errno-base.h, errno.h. A failing call returns the negative number. */
 export const errnoTable = {
   EPERM: 1,
@@ -125,20 +127,18 @@ export function errnoName(nr: number): string {
   return names.get(nr) ?? String(nr)
 }
 
-/** Why a call was refused: data for traces and tests. The rule is an ID of the specification. */
-export interface Refusal {
-  readonly errno: number
-  readonly rule: string
-  readonly because: string
-}
+export type { Refusal } from './refusal.ts'
 
 /** What can carry the reason of the refusal it is about to return: a task. */
 export interface RefusalSlot {
   refusal: Refusal | null
 }
 
-/** Records why on `slot` and returns -errno: `return refuse(task, EBUSY, 'PERM-23', 'a vCPU exists')`. */
-export function refuse(slot: RefusalSlot, errno: number, rule: string, because: string): number {
-  slot.refusal = { errno, rule, because }
+/**
+ * Records why on `slot` and returns -errno: `return refuse(task, EBUSY, 'PERM-23', 'a vCPU exists')`. Refusals of extended state say more
+ * (`details`): what was asked, which bits, both sides, the gates.
+ */
+export function refuse(slot: RefusalSlot, errno: number, rule: string, sentence: string, details?: RefusalDetails): number {
+  slot.refusal = { outcome: errnoName(errno), errno, rule, asked: null, bits: null, sides: [], chain: [], ...details, sentence }
   return -errno
 }

@@ -2,6 +2,7 @@ import type { AddressSpace } from '../machine/address-space.ts'
 import type { MachineCounters } from '../machine/counters.ts'
 import type { ExecutionContext } from '../machine/execution-context.ts'
 import type { MachineMemory } from '../machine/machine-memory.ts'
+import type { UnsupportedLog } from '../machine/unsupported-log.ts'
 import type { RestoreForm, SaveForm } from '../machine/xsave/forms.ts'
 
 export interface HostFault {
@@ -53,6 +54,8 @@ export interface HostProcessor {
 
 /** What the kernel uses of the machine. */
 export interface HostMachine {
+  /** Instructions it does not have that were met. */
+  readonly unsupported: UnsupportedLog
   readonly mem: MachineMemory
   /** What the processors did, counted. */
   readonly counters: MachineCounters

@@ -110,6 +110,8 @@ export class Task {
   restart: (() => number | Preemptible<number>) | null = null
   /** Why the last refused call was refused. */
   refusal: Refusal | null = null
+  /** Why the last exception became a signal, where something was refused: what a death by that signal is explained with. */
+  fault: Refusal | null = null
 
   // ---- signals ----
   readonly blocked = new SignalSet()

@@ -9,6 +9,10 @@ export interface KernelTrace {
   signal?: (task: Task, text: string) => void
   /** A program ended. */
   exit?: (task: Task, text: string) => void
+  /** A refusal that no call returns: an exception of a task, or of a guest that the task runs (`vcpu`: its id, -1 for none). */
+  exception?: (task: Task | null, vcpu: number, refusal: Refusal) => void
+  /** A program is killed by a signal that an exception became; null: nothing was refused. */
+  death?: (task: Task, signal: string, refusal: Refusal | null) => void
   /** Extended state: `fpstate_grown`, `permission`, ... with the values. */
   fpu?: (event: string, task: Task, values: Record<string, number>) => void
   /** Anything KVM reports under the kernel's own event names. */

@@ -16,15 +16,21 @@ export interface UnsupportedInstruction {
 export class UnsupportedLog {
   private readonly entries = new Map<string, UnsupportedInstruction>()
   onFirst: (entry: UnsupportedInstruction) => void = () => {}
+  /** The latest, and where it was met: who gets the #UD can say why. */
+  last: UnsupportedInstruction | null = null
+  lastRip = 0n
 
   note(entry: Omit<UnsupportedInstruction, 'count'>): void {
     const known = this.entries.get(entry.bytes)
+    this.lastRip = entry.rip
     if (known !== undefined) {
       known.count++
+      this.last = known
       return
     }
-    if (this.entries.size >= 1000) return
     const first = { ...entry, count: 1 }
+    this.last = first
+    if (this.entries.size >= 1000) return
     this.entries.set(entry.bytes, first)
     this.onFirst(first)
   }

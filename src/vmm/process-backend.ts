@@ -1,8 +1,4 @@
-/** Why a call was refused, where the backend knows: a rule of the specification and a sentence. */
-export interface RefusalReason {
-  readonly rule: string
-  readonly because: string
-}
+import type { Refusal } from '../linux/refusal.ts'
 
 /**
  * Why KVM_RUN came back with EINTR: the instructions that `run` allowed are used up; the vCPU sleeps and nothing will ever
@@ -52,8 +48,8 @@ export interface ProcessBackend {
   /** Instructions retired during the last `run`; 0 where they are not counted. */
   readonly retired: number
 
-  /** Reason of the last refused call, null when unknown. */
-  readonly refusal: RefusalReason | null
+  /** Reason of the last call that was refused, or of the MSR at which it stopped; null when unknown. */
+  readonly refusal: Refusal | null
 
   /**
    * clone(flags): the new process or thread, whose user mode is this client's too; or -errno. A backend whose processes run code

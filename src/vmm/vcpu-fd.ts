@@ -1,4 +1,3 @@
-import { msrName } from '../isa/msrs.ts'
 import { KVM_CAP, type KvmCapName } from '../kvm/abi/capabilities.ts'
 import { KVM_EXIT_MEMORY_FAULT } from '../kvm/abi/exit-reasons.ts'
 import type { ValueOf } from '../kvm/abi/struct-layout.ts'
@@ -180,12 +179,12 @@ export class VcpuFd {
   /** @throws MsrError when it cannot be read */
   readMsr(index: number): bigint {
     const [entry] = this.getMsrs([index])
-    if (entry === undefined) throw new MsrError('KVM_GET_MSRS', index, 0, msrName(index))
+    if (entry === undefined) throw new MsrError('KVM_GET_MSRS', index, 0, this.process.backend.refusal)
     return entry.data
   }
   /** @throws MsrError when the value is refused */
   writeMsr(index: number, data: bigint): void {
-    if (this.setMsrs([{ index, data }]) === 0) throw new MsrError('KVM_SET_MSRS', index, 0, msrName(index))
+    if (this.setMsrs([{ index, data }]) === 0) throw new MsrError('KVM_SET_MSRS', index, 0, this.process.backend.refusal)
   }
 
   // ---- extended state ----

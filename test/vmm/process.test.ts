@@ -28,7 +28,7 @@ describe('a process without a program', () => {
     const refused = thrown(() => process.openKvm().createVm(7))
     expect(refused).toBeInstanceOf(KvmError)
     expect(refused).toMatchObject({ call: 'KVM_CREATE_VM', errno: 'EINVAL', rule: 'KAPI-08' })
-    expect((refused as Error).message).toBe('KVM_CREATE_VM failed with EINVAL: VM type 7 is not in KVM_CAP_VM_TYPES (KAPI-08)')
+    expect((refused as Error).message).toBe('EINVAL: KVM_CREATE_VM: VM type 7 is not in KVM_CAP_VM_TYPES (KAPI-08)')
   })
 
   it('reads files of its host', () => {

@@ -64,7 +64,7 @@ describe('KVM_GET_XSAVE2 and KVM_SET_XSAVE', () => {
   it('refuse a component the host does not have, and change nothing [XSAVE-17, XSAVE-21]', () => {
     const vcpu = amxVcpu()
     vcpu.setXsave(patterned(vcpu))
-    refusedUnchanged(vcpu, (image) => (image.xstateBv |= bit(19)), /KVM_SET_XSAVE failed with EINVAL.*XSAVE-17/)
+    refusedUnchanged(vcpu, (image) => (image.xstateBv |= bit(19)), /EINVAL: KVM_SET_XSAVE: .*XSAVE-17/)
     refusedUnchanged(vcpu, (image) => (image.xstateBv |= bit(62)), /EINVAL.*XSAVE-17/)
   })
 
@@ -103,7 +103,7 @@ describe('KVM_GET_XSAVE2 and KVM_SET_XSAVE', () => {
   })
 
   it('KVM_GET_XSAVE fails once AMX is enabled [XSAVE-03]', () => {
-    expect(() => amxVcpu().getXsave()).toThrow(/KVM_GET_XSAVE failed with EINVAL.*XSAVE-03/)
+    expect(() => amxVcpu().getXsave()).toThrow(/EINVAL: KVM_GET_XSAVE: .*XSAVE-03/)
   })
 
   it('name the components of the host in bytes 464..471 [XSAVE-10]', () => {

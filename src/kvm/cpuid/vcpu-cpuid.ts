@@ -1,7 +1,7 @@
 import { X86_CR4_OSXSAVE, X86_CR4_PKE } from '../../isa/control-registers.ts'
 import { XFEATURE_MASK_FPSSE, XFEATURE_MASK_XTILE_DATA } from '../../isa/xfeatures.ts'
 import { compactedSize, standardSize } from '../../isa/xstate-layout.ts'
-import { E2BIG, EFAULT, EINVAL, EPERM } from '../../linux/errno.ts'
+import { E2BIG, EINVAL } from '../../linux/errno.ts'
 import { enableGuestFeatures, setUserFeatures } from '../../linux/fpu/door.ts'
 import { CTL } from '../../machine/execution-context.ts'
 import { decode, encode } from '../abi/struct-layout.ts'
@@ -101,9 +101,10 @@ export function setCpuid(vcpu: Vcpu, list: CpuidEntry[], call: IoctlCall): numbe
   const features = findEntry(list, 0xd, 0)?.eax ?? 0
   if (features & XFEATURE_MASK_XTILE_DATA && profile.dynamicStates.enabling === 'at-cpuid') {
     const status = enableGuestFeatures(call.task, vcpu.guestFpu, features)
-    if (status === -EPERM) return call.refuse(EPERM, 'GFPU-39', 'the process has no guest permission for XTILE_DATA')
-    if (status === -EFAULT) return call.refuse(EFAULT, 'GFPU-39', 'no memory for the larger guest FPU image')
-    if (status < 0) return status
+    if (status < 0) {
+      call.refusal = call.task.refusal
+      return status
+    }
     vcpu.vm.kvm.trace?.guestStateEnlarged(vcpu)
   }
   vcpu.cpuid = list

@@ -5,6 +5,7 @@ import { handleXfdFault } from '../fpu/xfd-fault.ts'
 import { FAULT_OOM, FAULT_SEGV_ACCERR } from '../mm/fault.ts'
 import { TASK_SIZE_MAX } from '../mm/layout.ts'
 import type { HostCpu, PinnedProcessor } from '../processor.ts'
+import { exceptionRefusal, type Refusal, refusedBy } from '../refusal.ts'
 import { forceFault, sendSignal } from '../signal/send.ts'
 import {
   BUS_ADRALN,
@@ -61,7 +62,8 @@ export function handleException(cpu: HostCpu, task: Task): void {
   else if (vector === 16 || vector === 19) mathError(cpu, task, vector, rip)
   else {
     const { signal, code, address } = SIGNALS[vector] ?? GENERAL_PROTECTION
-    forceFault(task, address === 'none' ? { signal, code } : { signal, code, address: address === 'rip' ? rip : 0 })
+    const refusal = vector === 6 ? unsupportedInstruction(task) : null
+    forceFault(task, address === 'none' ? { signal, code } : { signal, code, address: address === 'rip' ? rip : 0 }, refusal)
   }
 }
 
@@ -89,6 +91,22 @@ const SIGNALS: Readonly<Record<number, { signal: number; code: number; address: 
 
 export function instructionAddress(task: Task): number {
   return task.context.ripHi * 4294967296 + (task.context.ripLo >>> 0)
+}
+
+/** #UD of an instruction that the processor does not have, or the model; null when it is another #UD (UD2). */
+function unsupportedInstruction(task: Task): Refusal | null {
+  const { last, lastRip } = task.kernel.machine.unsupported
+  if (last === null || lastRip !== task.context.rip) return null
+  const { mnemonic, bytes, features, reason } = last
+  const needs = features.join(' and ')
+  const sentence =
+    reason === 'invalid'
+      ? `the bytes ${bytes} are no instruction`
+      : `${mnemonic} [${bytes}] needs ${needs}, which ${reason === 'model' ? 'this CPU model does not have' : 'is not modelled'}`
+  return exceptionRefusal('SIGILL', 'LUX-40', sentence, {
+    asked: { kind: 'instruction', name: mnemonic, value: null },
+    chain: reason === 'invalid' ? [] : features.map((name) => refusedBy('CPUID bit', name, 0)),
+  })
 }
 
 function pageFault(cpu: HostCpu, task: Task): void {
@@ -127,13 +145,13 @@ function deviceNotAvailable(cpu: PinnedProcessor, task: Task): void {
   const outcome = handleXfdFault(cpu, task)
   if (outcome === 'retry') return
   if (outcome === 'not permitted') {
-    forceFault(task, { signal: SIGILL, code: ILL_ILLOPC, address: instructionAddress(task) })
+    forceFault(task, { signal: SIGILL, code: ILL_ILLOPC, address: instructionAddress(task) }, task.fault)
     return
   }
   // CR0.TS is never set on this host; a real kernel warns of an unexpected #NM and goes on.
   if (outcome === 'unexpected')
     task.kernel.log.warnOnce(`unexpected #NM in user mode at ${instructionAddress(task).toString(16)}`)
-  forceFault(task, { signal: SIGSEGV, code: SI_KERNEL, address: 0 })
+  forceFault(task, { signal: SIGSEGV, code: SI_KERNEL, address: 0 }, outcome === 'no memory' ? task.fault : null)
 }
 
 function debugTrap(task: Task, dr6: number, rip: number): void {

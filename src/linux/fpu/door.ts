@@ -3,6 +3,7 @@
  * outside `linux/fpu`. Rules GFPU-01..54, XSAVE-06..28. Masks are unsigned 32-bit numbers of state components.
  */
 import type { PinnedProcessor } from '../processor.ts'
+import type { RefusalDetails } from '../refusal.ts'
 import type { Task } from '../task.ts'
 import * as guest from './guest-fpu.ts'
 import type { FxsaveFields } from './legacy-fields.ts'
@@ -68,14 +69,13 @@ export const copyGuestFpuToUabi: (fpu: GuestFpu, into: Uint8Array, at: number, s
 /**
  * Loads a standard-form image of `uabiSize` bytes (XSAVE-15..26, -58). After a refusal nothing has changed.
  * @param supported the host-KVM set (XSAVE-17)
- * @returns `status` 0 or -EINVAL with `because`; `pkru` = the vCPU's new PKRU, or -1 when the image leaves it alone (XSAVE-24)
+ * @returns `status` 0, or -EINVAL with `refusal`; `pkru` = the vCPU's new PKRU, or -1 when the image leaves it alone (XSAVE-24)
  */
 export const copyUabiToGuestFpu: (fpu: GuestFpu, from: Uint8Array, at: number, supported: number) => UabiLoad = guest.copyFromUabi
 export interface UabiLoad {
   readonly status: number
   readonly pkru: number
-  readonly rule: string
-  readonly because: string
+  readonly refusal: { readonly rule: string; readonly sentence: string; readonly details: RefusalDetails } | null
 }
 
 /** Components the image accepts in a user header: `user_xfeatures` (era E2 narrows it: `setUserFeatures`). */

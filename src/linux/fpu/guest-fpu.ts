@@ -3,9 +3,11 @@ import { EFAULT, EINVAL, EPERM, refuse } from '../errno.ts'
 import type { Kernel } from '../kernel.ts'
 import { calledFrom } from '../oops.ts'
 import type { PinnedProcessor } from '../processor.ts'
+import { describeComponents, refusedBy, u64Of } from '../refusal.ts'
 import type { Task } from '../task.ts'
 import { kernelSize as kernelSizeOf, userSize as userSizeOf, type XstateConfig } from './config.ts'
 import type { GuestFpu, HostXstate, UabiLoad } from './door.ts'
+import { guestNotPermitted, imageDetails } from './explain.ts'
 import { FpState } from './fpstate.ts'
 import type { FxsaveFields } from './legacy-fields.ts'
 import { groupPermission } from './permission.ts'
@@ -19,6 +21,7 @@ import {
   get32,
   copyFromUabi as loadUabi,
   put32,
+  reservedMxcsr,
   copyToUabi as storeUabi,
   type UabiRefusal,
 } from './uabi-copy.ts'
@@ -134,15 +137,13 @@ export function enableFeatures(task: Task, handle: GuestFpu, cpuidFeatures: numb
   const record = groupPermission(task, true)
   const { guestPermission } = xstate.profile.permissions
   if (guestPermission === 'enforced' && (record.statePerm & wanted) !== wanted) {
-    return refuse(
-      task,
-      EPERM,
-      'GFPU-39',
-      'guest CPUID has a dynamic component without guest permission (ARCH_REQ_XCOMP_GUEST_PERM)',
-    )
+    const details = guestNotPermitted(task, cpuidFeatures, wanted, record.statePerm, record.locked)
+    const sentence = `guest CPUID has ${describeComponents(details.bits!)}, for which the process has no guest permission (ARCH_REQ_XCOMP_GUEST_PERM)`
+    return refuse(task, EPERM, 'GFPU-39', sentence, details)
   }
   if (guestPermission === 'ignored' && (xstate.userMax & wanted) !== wanted) {
-    return refuse(task, EPERM, 'GFPU-42', 'guest CPUID has a component that this host lacks')
+    const details = guestNotPermitted(task, cpuidFeatures, wanted, xstate.userMax, false)
+    return refuse(task, EPERM, 'GFPU-42', 'guest CPUID has a component that this host lacks', details)
   }
   return growImage(task, state, wanted)
 }
@@ -218,43 +219,62 @@ export function copyFromUabi(handle: GuestFpu, from: Uint8Array, at: number, sup
     features &= ~fpstate.xfd
     put32(from, at + XSTATE_BV_OFFSET, features)
   }
-  const foreign = features & ~supported
-  if (foreign !== 0 || hi !== 0) {
-    return refusedLoad(
-      'XSAVE-17',
-      `XSTATE_BV has components this host's KVM does not support: 0x${((hi !== 0 ? hi : foreign) >>> 0).toString(16)}`,
-    )
-  }
+  if ((features & ~supported) !== 0 || hi !== 0) return refusedLoad(unsupportedImage(features, hi, supported))
   const refusal = checkGuestImage(xstate, fpstate, from, at)
-  if (refusal !== null) return refusedLoad(refusal.rule, refusal.because)
-  return { status: 0, pkru: loadUabi(xstate, mem, fpstate, from, at), rule: '', because: '' }
+  if (refusal !== null) return refusedLoad(refusal)
+  return { status: 0, pkru: loadUabi(xstate, mem, fpstate, from, at), refusal: null }
+}
+
+/** XSAVE-17. */
+function unsupportedImage(lo: number, hi: number, supported: number): UabiRefusal {
+  const gate = refusedBy('host KVM', 'components that KVM supports here', supported)
+  const details = imageDetails(lo, hi, supported, 'this host with KVM supports', [gate])
+  return {
+    rule: 'XSAVE-17',
+    sentence: `xstate_bv has ${describeComponents(details.bits!)}, which KVM on this host does not support`,
+    details,
+  }
 }
 
 /** What an image must satisfy in the profile's era (XSAVE §5). */
 function checkGuestImage(xstate: XstateConfig, fpstate: FpState, from: Uint8Array, at: number): UabiRefusal | null {
   const { setRequiresImageFeatures, setChecksHeader, setAlwaysChecksMxcsr } = xstate.profile.xsave
   return (
-    (setRequiresImageFeatures ? checkFeatures(fpstate, from, at) : null) ??
+    (setRequiresImageFeatures ? ofEra(xstate, checkFeatures(fpstate, from, at)) : null) ??
     (setChecksHeader ? checkHeader(from, at) : null) ??
     checkMxcsr(xstate, from, at, setAlwaysChecksMxcsr)
   )
+}
+
+/** Where KVM_SET_CPUID2 has narrowed what the image accepts, that is the reason (XSAVE-35). */
+function ofEra({ profile, userMax }: XstateConfig, refusal: UabiRefusal | null): UabiRefusal | null {
+  const bits = refusal?.details.bits
+  if (refusal === null || bits == null || !profile.xsave.setBoundToGuestFeatures || (bits.mask & ~u64Of(userMax)) !== 0n)
+    return refusal
+  const sentence = `xstate_bv has ${describeComponents(bits)}, host profile ${profile.name} accepts only the guest's own features`
+  return { ...refusal, rule: 'XSAVE-35', sentence }
 }
 
 /** XSAVE-25. */
 function loadLegacyOnly(kernel: Kernel, fpstate: FpState, from: Uint8Array, at: number): UabiLoad {
   const view = new DataView(from.buffer, from.byteOffset + at)
   const features = view.getInt32(XSTATE_BV_OFFSET, true)
-  if ((features & ~XFEATURE_MASK_FPSSE) !== 0 || view.getInt32(XSTATE_BV_OFFSET + 4, true) !== 0) {
-    return refusedLoad('XSAVE-25', 'a host without XSAVE takes FP and SSE only')
+  const hi = view.getInt32(XSTATE_BV_OFFSET + 4, true)
+  if ((features & ~XFEATURE_MASK_FPSSE) !== 0 || hi !== 0) {
+    const details = imageDetails(features, hi, XFEATURE_MASK_FPSSE, 'a host without XSAVE takes', [
+      refusedBy('CPUID bit', 'XSAVE', 0),
+    ])
+    return refusedLoad({ rule: 'XSAVE-25', sentence: 'a host without XSAVE takes FP and SSE only', details })
   }
-  if ((view.getUint32(FXSAVE.MXCSR, true) & ~kernel.xstate.mxcsrMask) !== 0)
-    return refusedLoad('XSAVE-25', 'MXCSR has reserved bits')
+  const mxcsr = view.getUint32(FXSAVE.MXCSR, true)
+  const { mxcsrMask } = kernel.xstate
+  if ((mxcsr & ~mxcsrMask) !== 0) return refusedLoad({ rule: 'XSAVE-25', ...reservedMxcsr(mxcsr, mxcsrMask) })
   kernel.machine.mem.u8.set(from.subarray(at, at + 512), fpstate.image)
-  return { status: 0, pkru: -1, rule: '', because: '' }
+  return { status: 0, pkru: -1, refusal: null }
 }
 
-function refusedLoad(rule: string, because: string): UabiLoad {
-  return { status: -EINVAL, pkru: -1, rule, because }
+function refusedLoad(refusal: UabiRefusal): UabiLoad {
+  return { status: -EINVAL, pkru: -1, refusal }
 }
 
 export function userFeatures(handle: GuestFpu): number {

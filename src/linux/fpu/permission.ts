@@ -1,7 +1,9 @@
 import { XFEATURE_MASK_FPSSE, XFEATURE_MASK_XTILE_DATA, XFEATURE_XTILE_DATA } from '../../isa/xfeatures.ts'
 import { EBUSY, EFAULT, EINVAL, ENOMEM, ENOSPC, EOPNOTSUPP, refuse } from '../errno.ts'
+import { countSide, passed, refusedBy } from '../refusal.ts'
 import type { Task } from '../task.ts'
 import { kernelSize, userSize as userSizeOf, type XstateConfig } from './config.ts'
+import { notDynamic, notGranted, notSupported, unknownComponent } from './explain.ts'
 import type { PermissionRecord } from './thread-fpu.ts'
 
 export const ARCH_GET_XCOMP_SUPP = 0x1021
@@ -45,17 +47,32 @@ function requestPermission(task: Task, lo: number, hi: number, guest: boolean): 
   const { xstate } = task.kernel
   const { permissions } = xstate.profile
   if (hi !== 0 || lo >>> 0 >= permissions.xfeatureMax) {
-    return refuse(task, EINVAL, 'PERM-17', `component numbers end at ${permissions.xfeatureMax - 1}`)
+    const sentence = `component numbers end at ${permissions.xfeatureMax - 1}`
+    return refuse(task, EINVAL, 'PERM-17', sentence, unknownComponent(task, lo, hi))
   }
   const component = lo
   const requested = component === XFEATURE_XTILE_DATA ? XFEATURE_MASK_XTILE_DATA : 0
-  if (requested === 0) return refuse(task, EOPNOTSUPP, 'PERM-17', `component ${component} is not one that needs permission`)
-  if ((xstate.userMax & requested) === 0) return refuse(task, EOPNOTSUPP, 'PERM-17', 'this host does not support XTILE_DATA')
+  if (requested === 0) {
+    return refuse(
+      task,
+      EOPNOTSUPP,
+      'PERM-17',
+      `component ${component} is not one that needs permission`,
+      notDynamic(task, component),
+    )
+  }
+  if ((xstate.userMax & requested) === 0) {
+    const details = notSupported(task, component, requested)
+    return refuse(task, EOPNOTSUPP, 'PERM-17', 'this host does not support XTILE_DATA', details)
+  }
   const record = groupPermission(task, guest)
   if ((record.statePerm & requested) === requested) return 0
   if (guest && permissions.guestPermission === 'ignored') return 0
-  if (guest && record.locked)
-    return refuse(task, EBUSY, 'PERM-23', 'the process has created a vCPU: guest permissions are locked')
+  if (guest && record.locked) {
+    const lock = refusedBy('vCPU lock', 'a vCPU exists', 1)
+    const details = notGranted(task, component, requested, record.statePerm, true, lock)
+    return refuse(task, EBUSY, 'PERM-23', 'the process has created a vCPU: guest permissions are locked', details)
+  }
   return grant(task, xstate, record, requested, guest)
 }
 
@@ -70,14 +87,12 @@ function grant(task: Task, xstate: XstateConfig, record: PermissionRecord, reque
     const need = xstate.maxFrame - xstate.userMaxSize + userSize
     for (const thread of task.group.tasks) {
       const { size } = thread.altStack
-      if (size !== 0 && size < need) {
-        return refuse(
-          task,
-          ENOSPC,
-          'PERM-28',
-          `thread ${thread.tid} has an alternate stack of ${size} bytes, a frame needs ${need}`,
-        )
-      }
+      if (size === 0 || size >= need) continue
+      const sentence = `thread ${thread.tid} has an alternate stack of ${size} bytes, a frame needs ${need}`
+      const stack = refusedBy('sigaltstack', `alternate stack of thread ${thread.tid}, bytes`, size)
+      const details = notGranted(task, 31 - Math.clz32(requested), requested, record.statePerm, false, stack)
+      const sides = [...(details.sides ?? []), countSide('alternate stack, bytes', size), countSide('signal frame, bytes', need)]
+      return refuse(task, ENOSPC, 'PERM-28', sentence, { ...details, sides })
     }
   }
   record.kernelSize = kernelSize(xstate, mask)
@@ -96,10 +111,13 @@ export function validateAltStackSize(task: Task, size: number): number {
   const limit = xstate.maxFrame - (xstate.userMaxSize + xstate.frameExtra) + record.userSize
   if (size > limit) return 0
   if (!strict && (record.statePerm & xstate.dynamic) === 0) return 0
-  return refuse(
-    task,
-    ENOMEM,
-    'PERM-29',
-    `an alternate stack of ${size} bytes cannot hold a signal frame: more than ${limit} are needed`,
-  )
+  const sentence = `an alternate stack of ${size} bytes cannot hold a signal frame: more than ${limit} are needed`
+  return refuse(task, ENOMEM, 'PERM-29', sentence, {
+    asked: { kind: 'stack', name: 'alternate signal stack', value: BigInt(size) },
+    sides: [countSide('alternate stack, bytes', size), countSide('signal frame, bytes', limit)],
+    chain: [
+      passed('permission', 'permission of the process', record.statePerm),
+      refusedBy('sigaltstack', 'more bytes than this are needed', limit),
+    ],
+  })
 }

@@ -1,7 +1,7 @@
 import { FXSAVE, FXSAVE_SIZE, XFEATURE_MASK_FPSSE } from '../../isa/xfeatures.ts'
 import { EINVAL, refuse } from '../errno.ts'
 import type { Task } from '../task.ts'
-import { checkUabi, copyFromUabi, copyToUabi } from './uabi-copy.ts'
+import { checkUabi, copyFromUabi, copyToUabi, reservedMxcsr } from './uabi-copy.ts'
 
 /** ptrace's view of a stopped task's extended state: its buffer is up to date, as it is not running. PERM-55..58, -71. */
 
@@ -19,7 +19,7 @@ export function setXstate(tracer: Task, target: Task, from: Uint8Array): number 
   const { fpu } = target
   const own = fpu.taskFpstate ?? fpu.fpstate
   const refusal = checkUabi(fpu.config, own, from, 0)
-  if (refusal !== null) return refuse(tracer, EINVAL, 'PERM-56', refusal.because)
+  if (refusal !== null) return refuse(tracer, EINVAL, 'PERM-56', refusal.sentence, refusal.details)
   const pkru = copyFromUabi(fpu.config, fpu.mem, own, from, 0)
   fpu.pkru = pkru < 0 ? 0 : pkru
   invalidate(target)
@@ -36,10 +36,14 @@ export function getFxregs(target: Task, into: Uint8Array): void {
 }
 
 /** PERM-58. */
-export function setFxregs(target: Task, from: Uint8Array): number {
+export function setFxregs(tracer: Task, target: Task, from: Uint8Array): number {
   const { fpu } = target
   const view = new DataView(from.buffer, from.byteOffset)
-  if ((view.getUint32(FXSAVE.MXCSR, true) & ~fpu.config.mxcsrMask) !== 0) return -EINVAL
+  const mxcsr = view.getUint32(FXSAVE.MXCSR, true)
+  if ((mxcsr & ~fpu.config.mxcsrMask) !== 0) {
+    const { sentence, details } = reservedMxcsr(mxcsr, fpu.config.mxcsrMask)
+    return refuse(tracer, EINVAL, 'PERM-58', sentence, details)
+  }
   const { fpstate, mem } = fpu
   mem.u8.set(from.subarray(0, FXSAVE.RESERVED), fpstate.image)
   fpstate.xstateBv |= XFEATURE_MASK_FPSSE

@@ -1,6 +1,7 @@
 import {
   FXSAVE,
   FXSAVE_SIZE,
+  XCOMP_BV_OFFSET,
   XFEATURE_MASK_FPSSE,
   XFEATURE_MASK_PKRU,
   XFEATURE_MASK_XTILE,
@@ -14,6 +15,7 @@ import { XRSTOR, XSAVE } from '../../machine/xsave/forms.ts'
 import { withPreemptionDisabled } from '../preemption.ts'
 import type { PinnedProcessor } from '../processor.ts'
 import type { Task } from '../task.ts'
+import { type FrameHeader, faultingFrame, unreadableFrame } from './explain.ts'
 import { clearUserStates } from './lifecycle.ts'
 import { loadForUser, loadInitialState, markActive, updateXfd } from './registers.ts'
 
@@ -90,8 +92,10 @@ function finishHeader(task: Task, user: number): boolean {
 
 /** rt_sigreturn's part (fpu__restore_sig). False: SIGSEGV; the user state is reset then (PERM-50..54). */
 export function restoreFromFrame(task: Task, user: number): boolean {
+  task.fault = null
   const restored = user === 0 ? false : tryRestore(task, user)
   if (restored) return true
+  if (user !== 0) task.fault ??= unreadableFrame('PERM-50', 'the extended state of the signal frame')
   withPreemptionDisabled(task, clearUserStates, task)
   return user === 0
 }
@@ -136,6 +140,17 @@ function copyExtentsIn(task: Task, user: number, restore: number): boolean {
   return true
 }
 
+function frameHeader(task: Task): FrameHeader {
+  const { view } = task.fpu.mem
+  const scratch = task.fpu.config.scratchImage
+  return {
+    bvLo: view.getInt32(scratch + XSTATE_BV_OFFSET, true),
+    bvHi: view.getInt32(scratch + XSTATE_BV_OFFSET + 4, true),
+    xcompBv: view.getBigUint64(scratch + XCOMP_BV_OFFSET, true),
+    mxcsr: view.getUint32(scratch + FXSAVE.MXCSR, true),
+  }
+}
+
 function loadScratch(cpu: PinnedProcessor, what: { task: Task; restore: number; extended: boolean }): boolean {
   const { fpu } = what.task
   const { config, fpstate } = fpu
@@ -144,6 +159,7 @@ function loadScratch(cpu: PinnedProcessor, what: { task: Task; restore: number; 
   const loaded = what.extended ? what.restore : XFEATURE_MASK_FPSSE
   const vector = cpu.processor.xrstor(XRSTOR, config.scratchImage, loaded)
   if (vector !== 0) {
+    what.task.fault = faultingFrame(what.task, vector, config.userMax, frameHeader(what.task))
     if (vector === 7) cpu.processor.writeXfdErr(0)
     if (fpu.needLoad) cpu.fpuOwner = null
     return false

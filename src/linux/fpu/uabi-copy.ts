@@ -15,7 +15,9 @@ import {
 } from '../../isa/xfeatures.ts'
 import { compactedOffset } from '../../isa/xstate-layout.ts'
 import type { MachineMemory } from '../../machine/machine-memory.ts'
+import { describeComponents, type RefusalDetails, refusedBy, u64Of } from '../refusal.ts'
 import type { XstateConfig } from './config.ts'
+import { imageDetails } from './explain.ts'
 import type { FpState } from './fpstate.ts'
 
 /** Conversion between kernel buffers and the standard user format. Linux's __copy_xstate_to_uabi_buf and copy_uabi_to_xstate. */
@@ -101,28 +103,40 @@ function legacyToUabi(
   put32(into, at + FXSAVE.SW_RESERVED, config.userMax)
 }
 
-/** Why an image was refused, or null. */
+/** Why an image was refused. */
 export interface UabiRefusal {
   readonly rule: string
-  readonly because: string
+  readonly sentence: string
+  readonly details: RefusalDetails
 }
 
 /** XSTATE_BV within what the buffer can hold (XSAVE-18, PERM-56). */
 export function checkFeatures(fpstate: FpState, from: Uint8Array, at: number): UabiRefusal | null {
-  const high = get32(from, at + XSTATE_BV_OFFSET + 4) >>> 0
-  const foreign = (get32(from, at + XSTATE_BV_OFFSET) & ~fpstate.userXfeatures) >>> 0
-  if (foreign === 0 && high === 0) return null
-  const bits = high === 0 ? foreign.toString(16) : `${high.toString(16)}${foreign.toString(16).padStart(8, '0')}`
-  return { rule: 'XSAVE-18', because: `XSTATE_BV has components the buffer has no room for: 0x${bits}` }
+  const hi = get32(from, at + XSTATE_BV_OFFSET + 4) >>> 0
+  const lo = get32(from, at + XSTATE_BV_OFFSET) >>> 0
+  if ((lo & ~fpstate.userXfeatures) === 0 && hi === 0) return null
+  const image = fpstate.isGuest ? 'guest FPU image' : 'task FPU image'
+  const details = imageDetails(lo, hi, fpstate.userXfeatures, `the ${image} holds`, [
+    refusedBy(image, 'XSTATE_BV', u64Of(lo, hi)),
+  ])
+  return {
+    rule: 'XSAVE-18',
+    sentence: `xstate_bv has ${describeComponents(details.bits!)}, for which the ${image} has no room`,
+    details,
+  }
 }
 
 /** The rest of the header is zero (XSAVE-19). */
 export function checkHeader(from: Uint8Array, at: number): UabiRefusal | null {
   for (let i = XCOMP_BV_OFFSET; i < XSAVE_LEGACY_AND_HEADER; i++) {
     if (from[at + i] === 0) continue
-    const because =
-      i < XCOMP_BV_OFFSET + 8 ? 'XCOMP_BV is not 0: the user format is the standard one' : `reserved header byte ${i} is not 0`
-    return { rule: 'XSAVE-19', because }
+    const isXcompBv = i < XCOMP_BV_OFFSET + 8
+    const sentence = isXcompBv ? 'xcomp_bv is not 0: the user format is the standard one' : `reserved header byte ${i} is not 0`
+    const name = isXcompBv ? 'XCOMP_BV' : `byte ${i} of the XSAVE header`
+    const view = new DataView(from.buffer, from.byteOffset + at)
+    const value = isXcompBv ? view.getBigUint64(XCOMP_BV_OFFSET, true) : BigInt(from[at + i])
+    const chain = [refusedBy('XSAVE header', name, value)]
+    return { rule: 'XSAVE-19', sentence, details: { asked: { kind: 'image', name, value }, chain } }
   }
   return null
 }
@@ -131,8 +145,27 @@ export function checkHeader(from: Uint8Array, at: number): UabiRefusal | null {
 export function checkMxcsr(config: XstateConfig, from: Uint8Array, at: number, always: boolean): UabiRefusal | null {
   const counts = always || (get32(from, at + XSTATE_BV_OFFSET) & (XFEATURE_MASK_FPSSE | XFEATURE_MASK_YMM)) !== 0
   const mxcsr = get32(from, at + FXSAVE.MXCSR) >>> 0
-  if (!counts || (mxcsr & ~config.mxcsrMask) === 0) return null
-  return { rule: 'XSAVE-20', because: `MXCSR 0x${mxcsr.toString(16)} has reserved bits` }
+  const reserved = mxcsr & ~config.mxcsrMask
+  if (!counts || reserved === 0) return null
+  return { rule: 'XSAVE-20', ...reservedMxcsr(mxcsr, config.mxcsrMask) }
+}
+
+/** A MXCSR with bits that the processor does not have. */
+export function reservedMxcsr(mxcsr: number, mask: number): Omit<UabiRefusal, 'rule'> {
+  const names: string[] = []
+  for (let bit = 0; bit < 32; bit++) if (((mxcsr & ~mask) >>> bit) & 1) names.push(`bit ${bit}`)
+  return {
+    sentence: `MXCSR 0x${mxcsr.toString(16)} has reserved bits: ${names.join(', ')}`,
+    details: {
+      asked: { kind: 'image', name: 'MXCSR', value: BigInt(mxcsr) },
+      bits: { mask: u64Of(mxcsr & ~mask), names },
+      sides: [
+        { name: 'MXCSR of the image', value: u64Of(mxcsr), names: [] },
+        { name: 'MXCSR_MASK of the processor', value: u64Of(mask), names: [] },
+      ],
+      chain: [refusedBy('MXCSR', 'MXCSR_MASK of the processor', mask)],
+    },
+  }
 }
 
 /** All checks of the common validator (validate_user_xstate_header and MXCSR; PERM-56). Changes nothing. */

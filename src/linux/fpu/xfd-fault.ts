@@ -1,6 +1,7 @@
-import { EFAULT, EPERM, refuse } from '../errno.ts'
+import { EFAULT } from '../errno.ts'
 import type { PinnedProcessor } from '../processor.ts'
 import type { Task } from '../task.ts'
+import { bufferNotGrown, useNotPermitted } from './explain.ts'
 import { FpState } from './fpstate.ts'
 import { groupPermission } from './permission.ts'
 import { loadForUser, updateXfd } from './registers.ts'
@@ -21,7 +22,7 @@ export function handleXfdFault(cpu: PinnedProcessor, task: Task): XfdOutcome {
   }
   const record = groupPermission(task, false)
   if ((record.statePerm & wanted) !== wanted) {
-    refuse(task, EPERM, 'PERM-37', 'the process has no permission for the component (ARCH_REQ_XCOMP_PERM)')
+    task.fault = useNotPermitted(task, wanted, record.statePerm, 'SIGILL')
     return 'not permitted'
   }
   return growHostBuffer(cpu, task, wanted, record.kernelSize, record.userSize) === 0 ? 'retry' : 'no memory'
@@ -31,7 +32,10 @@ export function handleXfdFault(cpu: PinnedProcessor, task: Task): XfdOutcome {
 function growHostBuffer(cpu: PinnedProcessor, task: Task, added: number, kernelSize: number, userSize: number): number {
   const { fpu, kernel } = task
   const grown = FpState.allocate(kernel, kernelSize)
-  if (grown === null) return refuse(task, EFAULT, 'PERM-37', 'no memory for the larger buffer')
+  if (grown === null) {
+    task.fault = bufferNotGrown(added, kernelSize)
+    return -EFAULT
+  }
   const old = fpu.fpstate
   grown.size = kernelSize
   grown.userSize = userSize

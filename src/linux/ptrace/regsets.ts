@@ -62,7 +62,7 @@ export function setRegset(
     type === NT_PRSTATUS
       ? writeUserRegs(target, bytes, count)
       : type === NT_PRFPREG
-        ? setFxregs(target, bytes)
+        ? setFxregs(task, target, bytes)
         : type === NT_X86_SHSTK
           ? setShadowStackRegset(target, bytes, count)
           : setXstate(task, target, bytes)

@@ -67,6 +67,7 @@ function* defaultFor(task: Task, info: SignalInfo): Preemptible<boolean> {
     case 'core': {
       const dumped = group.limits.soft[RLIMIT_CORE] > 0 && group.dumpable
       task.kernel.trace.exit?.(task, `killed by ${signalName(signal)}`)
+      task.kernel.trace.death?.(task, signalName(signal), task.fault?.outcome === signalName(signal) ? task.fault : null)
       exitGroup(task, signal | (dumped ? 0x80 : 0))
       return true
     }

@@ -1,3 +1,4 @@
+import type { Refusal } from '../refusal.ts'
 import type { Task } from '../task.ts'
 import type { ThreadGroup } from '../thread-group.ts'
 import { SA_NOCLDSTOP, SA_NOCLDWAIT, SIG_DFL, SIG_IGN } from './actions.ts'
@@ -104,9 +105,14 @@ function notify(task: Task): void {
   else if (task.cpu !== null) task.cpu.needResched = true
 }
 
-/** A fault of the task itself: delivered even if blocked or ignored, then by default action (LUX-39). */
-export function forceFault(task: Task, info: SignalInfo): void {
+/**
+ * A fault of the task itself: delivered even if blocked or ignored, then by default action (LUX-39).
+ * @param refusal what was refused, where the fault comes of that
+ */
+export function forceFault(task: Task, info: SignalInfo, refusal: Refusal | null = null): void {
   const { signal } = info
+  task.fault = refusal
+  if (refusal !== null) task.kernel.trace.exception?.(task, -1, refusal)
   const action = task.actions.get(signal)
   const blocked = task.blocked.has(signal)
   if (blocked || action.handler === SIG_IGN) {

@@ -1,7 +1,9 @@
 import { REG } from '../../machine/execution-context.ts'
 import { SEGMENT } from '../../machine/memory-map.ts'
 import { NO_RESULT } from '../entry/syscall-entry.ts'
+import { unreadableFrame } from '../fpu/explain.ts'
 import { restoreFromFrame } from '../fpu/signal-frame.ts'
+import { exceptionRefusal } from '../refusal.ts'
 import { findDescriptor, stackSegmentFault, USER_DS } from '../segments/descriptors.ts'
 import { in64BitMode, loadReturnSegments, raiseReturnFault } from '../segments/user-segments.ts'
 import { popSignalFrame } from '../shstk/signal-frame.ts'
@@ -31,6 +33,7 @@ const FIX_EFLAGS = 0x50dd5
 export function rtSigreturn(task: Task): number {
   const { mm } = task
   const frame = userStackPointer(task) - 8
+  task.fault = null
   const bytes = new Uint8Array(RT_FRAME_SIZE)
   if (!mm.inUserRange(frame, RT_FRAME_SIZE) || !mm.copyFromUser(bytes, 0, frame, RT_FRAME_SIZE - 128)) return badFrame(task)
   const view = new DataView(bytes.buffer)
@@ -42,7 +45,12 @@ export function rtSigreturn(task: Task): number {
   task.forgetSyscall()
   task.restart = null
   if (!restoreFromFrame(task, longAt(view, FRAME_SIGCONTEXT + SC_FPSTATE))) return badFrame(task)
-  if (!popSignalFrame(task)) return badFrame(task)
+  if (!popSignalFrame(task)) {
+    task.fault = exceptionRefusal('SIGSEGV', 'LUX-35', 'the shadow stack does not hold the token of this signal frame', {
+      asked: { kind: 'frame', name: 'shadow-stack signal frame', value: null },
+    })
+    return badFrame(task)
+  }
   if (segments !== null) raiseReturnFault(task, segments)
   return NO_RESULT
 }
@@ -50,7 +58,7 @@ export function rtSigreturn(task: Task): number {
 function badFrame(task: Task): number {
   task.forgetSyscall()
   task.kernel.log.write(`${task.comm}[${task.tid}] bad frame in rt_sigreturn`)
-  forceFault(task, { signal: SIGSEGV, code: SI_KERNEL, address: 0 })
+  forceFault(task, { signal: SIGSEGV, code: SI_KERNEL, address: 0 }, task.fault ?? unreadableFrame('LUX-46', 'the signal frame'))
   return 0
 }
 

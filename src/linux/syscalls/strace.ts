@@ -27,7 +27,7 @@ export function traceExit(task: Task, result: number): void {
 export function resultText(result: number | null, refusal: Task['refusal']): string {
   if (result === null) return '= ?'
   if (result >= 0) return `= ${result > 0xffff ? `0x${result.toString(16)}` : result}`
-  const why = refusal === null || refusal.errno !== -result ? '' : ` (${refusal.rule}: ${refusal.because})`
+  const why = refusal === null || refusal.errno !== -result ? '' : ` (${refusal.rule}: ${refusal.sentence})`
   if (-result > 4095) return `= ${result}`
   return `= ${(-result) in knownErrnos ? -1 : '?'} ${errnoName(-result)}${why}`
 }

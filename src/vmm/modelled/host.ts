@@ -5,6 +5,7 @@ import { loadKvm } from '../../kvm/module.ts'
 import { bootKernel } from '../../linux/boot.ts'
 import type { Costs } from '../../linux/costs.ts'
 import type { Kernel } from '../../linux/kernel.ts'
+import type { Refusal } from '../../linux/refusal.ts'
 import type { EngineOptions } from '../../machine/code-cache.ts'
 import { Machine } from '../../machine/machine.ts'
 import { DEFAULT_KERNEL_PROFILE, kernelProfile } from '../../profiles/index.ts'
@@ -45,20 +46,26 @@ export interface HostEvent {
   readonly values: Readonly<Record<string, number | string>>
 }
 
-/** A call that was refused. */
+/** Something that was refused: a call, or an instruction of a program or a guest. */
 export interface HostRefusal {
+  /** Virtual time in ns since boot. */
   readonly at: number
-  readonly tid: number
-  /** As strace prints it. */
-  readonly call: string
-  readonly result: number
-  readonly rule: string
-  readonly because: string
+  readonly tid: number | null
+  /** The vCPU whose guest it happened to; null for none. */
+  readonly vcpu: number | null
+  /** The system call as strace prints it; null for an exception. */
+  readonly call: string | null
+  /** What the call returned; null for an exception. */
+  readonly result: number | null
+  readonly reason: Refusal
 }
 
 export interface HostWatcher {
   readonly event?: (event: HostEvent) => void
+  /** Every refusal. */
   readonly refusal?: (refusal: HostRefusal) => void
+  /** Only those that no call returns: signals and exceptions. Costs nothing while there are none. */
+  readonly exception?: (refusal: HostRefusal) => void
 }
 
 /** A modelled computer that has booted Linux with KVM: machine, kernel and the processes in it. */
@@ -109,16 +116,21 @@ export class Host {
   /** Tells `watcher` what happens from now on; watching costs time. */
   watch(watcher: HostWatcher): void {
     const { trace, clock } = this.kernel
-    const { event, refusal } = watcher
+    const { event, refusal, exception } = watcher
     if (event !== undefined) {
       trace.fpu = (name, task, values) => event({ name, at: clock.now, tid: task.tid, values })
       trace.event = (name, task, values) => event({ name, at: clock.now, tid: task?.tid ?? null, values })
     }
     if (refusal !== undefined) {
-      trace.syscall = (task, call, result, why) => {
-        if (why !== null && result !== null) {
-          refusal({ at: clock.now, tid: task.tid, call, result, rule: why.rule, because: why.because })
-        }
+      trace.syscall = (task, call, result, reason) => {
+        if (reason !== null && result !== null) refusal({ at: clock.now, tid: task.tid, vcpu: null, call, result, reason })
+      }
+    }
+    if (refusal !== undefined || exception !== undefined) {
+      trace.exception = (task, vcpu, reason) => {
+        const what = { at: clock.now, tid: task?.tid ?? null, vcpu: vcpu < 0 ? null : vcpu, call: null, result: null, reason }
+        refusal?.(what)
+        exception?.(what)
       }
     }
   }

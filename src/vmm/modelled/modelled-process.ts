@@ -9,6 +9,7 @@ import { HostOops } from '../../linux/oops.ts'
 import { type Preemptible, SLEEP } from '../../linux/preemption.ts'
 import { exitGroup } from '../../linux/proc/exit.ts'
 import type { HostCpu } from '../../linux/processor.ts'
+import type { Refusal } from '../../linux/refusal.ts'
 import { QUANTUM } from '../../linux/sched/scheduler.ts'
 import { SignalSet } from '../../linux/signal/signal-set.ts'
 import { SI_KERNEL, SIGALRM } from '../../linux/signal/signals.ts'
@@ -16,7 +17,7 @@ import type { Task } from '../../linux/task.ts'
 import { REG } from '../../machine/execution-context.ts'
 import type { Machine } from '../../machine/machine.ts'
 import { ProcessDied } from '../errors.ts'
-import type { Interruption, ProcessBackend, ProcessSignal, RefusalReason } from '../process-backend.ts'
+import type { Interruption, ProcessBackend, ProcessSignal } from '../process-backend.ts'
 import type { HeldTasks } from './held-tasks.ts'
 
 const NR_ioctl = 16
@@ -66,7 +67,7 @@ export class ModelledProcess implements ProcessBackend {
     return this.task.group.pid
   }
 
-  get refusal(): RefusalReason | null {
+  get refusal(): Refusal | null {
     return this.task.refusal
   }
 

@@ -1,4 +1,3 @@
-import { msrName } from '../../isa/msrs.ts'
 import { MsrError } from '../errors.ts'
 import type { MsrEntry } from '../msr-list.ts'
 import type { ProcessMemory } from '../process-memory.ts'
@@ -34,7 +33,7 @@ function restoreMsrs(vcpu: VcpuFd, msrs: readonly MsrEntry[]): void {
     next += vcpu.setMsrs(msrs.slice(next))
     if (next === msrs.length) return
     const { index, data } = msrs[next]
-    if (data !== 0n) throw new MsrError('KVM_SET_MSRS', index, next, msrName(index))
+    if (data !== 0n) throw new MsrError('KVM_SET_MSRS', index, next, vcpu.vm.kvm.process.backend.refusal)
     next++
   }
 }

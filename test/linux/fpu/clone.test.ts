@@ -26,7 +26,7 @@ test('#NM without permission says so and clears XFD_ERR [PERM-36, PERM-37]', () 
   cpu.processor.writeXfdErr(0x40000)
   expect(handleXfdFault(cpu, process.task)).toBe('not permitted')
   expect(cpu.processor.readXfdErr()).toBe(0)
-  expect(process.task.refusal?.rule).toBe('PERM-37')
+  expect(process.task.fault?.rule).toBe('PERM-37')
 })
 
 test('#NM with permission replaces the buffer and clears XFD; only the faulting thread grows [PERM-38]', () => {

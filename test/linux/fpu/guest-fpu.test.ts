@@ -130,7 +130,7 @@ describe('loading a user image', () => {
   ])('%s is EINVAL and changes nothing [XSAVE-17..21]', (_what, bv, edit, rule) => {
     const v = vcpu()
     const before = new Uint8Array(get(v).buffer)
-    expect(set(v, bv, edit)).toMatchObject({ status: -E.EINVAL, rule })
+    expect(set(v, bv, edit)).toMatchObject({ status: -E.EINVAL, refusal: { rule } })
     expect(new Uint8Array(get(v).buffer)).toEqual(before)
   })
   test('MXCSR is not looked at without FP, SSE, YMM [XSAVE-20]', () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { EBUSY, type RefusalSlot, refuse } from '../../../src/linux/errno.ts'
 import { resultText } from '../../../src/linux/syscalls/strace.ts'
 import { flagTables } from '../../../src/linux/syscalls/strace-flags.ts'
 import { syscallTable } from '../../../src/linux/syscalls/table.ts'
@@ -48,7 +49,8 @@ describe('strace', () => {
     expect(lines.at(-1)).toBe('exit_group(0) = ?')
   })
   test('the rule behind a refusal follows the errno', () => {
-    expect(resultText(-16, { errno: 16, rule: 'PERM-23', because: 'a vCPU exists' })).toBe('= -1 EBUSY (PERM-23: a vCPU exists)')
+    const slot: RefusalSlot = { refusal: null }
+    expect(resultText(refuse(slot, EBUSY, 'PERM-23', 'a vCPU exists'), slot.refusal)).toBe('= -1 EBUSY (PERM-23: a vCPU exists)')
   })
 })
 
