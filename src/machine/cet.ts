@@ -32,9 +32,12 @@ const RFLAGS_VM = 1 << 17
 export const cetRegister = (p: Processor, ctx: ExecutionContext, cpl: number): number =>
   cpl === 3 ? p.registerFile + U_CET : ctx.base + CONTROL + CTL.S_CET * 8
 
+/** CR4.CET; without it no part of CET does anything. */
+export const isCetOn = (ctx: ExecutionContext): boolean => (ctx.ctlLo(CTL.CR4) & X86_CR4_CET) !== 0
+
 /** Low half of the register that rules code at `cpl`; 0 where CET is off: CR4.CET clear, real-address and virtual-8086 mode (CET-50). */
 export function cetSettings(p: Processor, ctx: ExecutionContext, cpl: number): number {
-  if ((ctx.ctlLo(CTL.CR4) & X86_CR4_CET) === 0) return 0
+  if (!isCetOn(ctx)) return 0
   if ((ctx.ctlLo(CTL.CR0) & CR0_PE) === 0 || (ctx.rflagsRest & RFLAGS_VM) !== 0) return 0
   return ctx.mem.i32[cetRegister(p, ctx, cpl) >> 2]
 }

@@ -1,5 +1,6 @@
 import { DR6_BUS_LOCK } from '../isa/control-registers.ts'
 import { trackFarBranch } from './branch-tracker.ts'
+import { isCetOn } from './cet.ts'
 import { CTL, type ExecutionContext, REG } from './execution-context.ts'
 import {
   EXIT_REASON_EXCEPTION_NMI,
@@ -221,11 +222,13 @@ export class GuestEvents {
     spLo &= ~15
     const words = hasErrorCode ? 6 : 5
     const top = addOffset(spLo, spHi, -words * 8)
-    if (!slow.probeWrite(top.lo, top.hi, words * 8, false) || !p.shadow.planEvent(ctx, cpl, ist)) return false
+    if (isCetOn(ctx) && !(slow.probeWrite(top.lo, top.hi, words * 8, false) && p.shadow.planEvent(ctx, cpl, ist))) return false
     this.buildFrame(ctx, hasErrorCode, errorCode)
     if (!slow.writeLinear(top.lo, top.hi, FRAME, words * 8, false)) return false
-    p.shadow.commit(ctx)
-    trackFarBranch(p, ctx, cpl)
+    if (isCetOn(ctx)) {
+      p.shadow.commit(ctx)
+      trackFarBranch(p, ctx, cpl)
+    }
     ctx.set(REG.RSP, top.lo, top.hi)
     ctx.setSegment(SEGMENT.CS, (selector & ~3) | cpl, newAttributes, newLimit, 0, 0)
     if (changes) ctx.setSegment(SEGMENT.SS, cpl, 0x10000 | (cpl << 5) | 0x93, 0, 0, 0)

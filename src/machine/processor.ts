@@ -1,10 +1,10 @@
-import { DR6_BUS_LOCK, X86_CR4_CET } from '../isa/control-registers.ts'
+import { DR6_BUS_LOCK } from '../isa/control-registers.ts'
 import type { CpuidRegisters } from '../isa/cpu-model.ts'
 import { processorCpuid } from '../isa/processor-cpuid.ts'
 import type { AddressSpace } from './address-space.ts'
 import { AmxUnit, type TileMemory } from './amx/amx-unit.ts'
 import { missEndbranch } from './branch-tracker.ts'
-import { shadowStackEnabled } from './cet.ts'
+import { isCetOn, shadowStackEnabled } from './cet.ts'
 import { contextTag, type Region } from './code-cache.ts'
 import { COUNT_XFD, COUNT_XFD_ERR, COUNT_XSS, countedMsr } from './counters.ts'
 import { DescriptorReader } from './descriptors.ts'
@@ -225,7 +225,7 @@ export class Processor {
 
   /** Return to user mode: SSP comes from IA32_PL3_SSP (SDM Vol. 1, 17.2.4). */
   private takeShadowPointer(): void {
-    if (this.context.cpl !== 3 || (this.context.ctlLo(CTL.CR4) & X86_CR4_CET) === 0) return
+    if (this.context.cpl !== 3 || !isCetOn(this.context)) return
     const w = (this.registerFile + PL3_SSP) >> 2
     const { i32 } = this.machine.mem
     this.context.setCtl(CTL.SSP, i32[w], i32[w + 1])

@@ -1,6 +1,6 @@
-import { X86_CR0_WP, X86_CR4_CET } from '../isa/control-registers.ts'
+import { X86_CR0_WP } from '../isa/control-registers.ts'
 import type { CpuModel } from '../isa/cpu-model.ts'
-import { cetSettingsFault, isCanonicalAt } from './cet.ts'
+import { cetSettingsFault, isCanonicalAt, isCetOn } from './cet.ts'
 import { CTL, type ExecutionContext } from './execution-context.ts'
 
 /**
@@ -9,7 +9,7 @@ import { CTL, type ExecutionContext } from './execution-context.ts'
  * SSP only the bits above the processor's linear-address width must be the same.
  */
 export function entryTakesCetState(model: CpuModel, ctx: ExecutionContext): boolean {
-  if ((ctx.ctlLo(CTL.CR4) & X86_CR4_CET) !== 0 && (ctx.ctlLo(CTL.CR0) & X86_CR0_WP) === 0) return false
+  if (isCetOn(ctx) && (ctx.ctlLo(CTL.CR0) & X86_CR0_WP) === 0) return false
   const settings = ctx.ctlLo(CTL.S_CET)
   const settingsHi = ctx.ctlHi(CTL.S_CET)
   if ((settings | settingsHi) !== 0 && cetSettingsFault(model, settings, settingsHi) !== null) return false

@@ -118,7 +118,7 @@ describe.each(MACHINES)('indirect-branch tracking: $name', ({ make }) => {
     expect(branch(m, 'jmp_register', 'plain_target', legacy)).toEqual(missing('plain_target'))
     m.setByte(LEGACY_BITMAP + (page >> 3), 1 << (page & 7))
     expect(branch(m, 'jmp_register', 'plain_target', legacy)).toMatchObject({ vector: DONE })
-    expect([m.reg(R12), m.cet]).toEqual([1, legacy | SUPPRESS])
+    expect([m.reg(R12), m.cet, m.processor.retired]).toEqual([1, legacy | SUPPRESS, 2])
     expect(branch(m, 'jmp_register', 'plain_target', legacy | SUPPRESS_DIS)).toMatchObject({ vector: DONE })
     expect([m.reg(R12), m.cet]).toEqual([1, legacy | SUPPRESS_DIS])
     // Without LEG_IW_EN nobody looks.
@@ -141,6 +141,13 @@ describe.each(MACHINES)('indirect-branch tracking: $name', ({ make }) => {
       expect(branch(m, 'jmp_register', target)).toMatchObject({ vector: DONE })
       expect([m.reg(R12), m.cet]).toEqual([1, ENDBR_EN])
     }
+  })
+
+  test('a target that cannot be fetched is a page fault, with the tracker still waiting [CET-52]', () => {
+    m.cet = ENDBR_EN
+    m.setReg(REG.RAX, 0x7000000)
+    expect(m.run('jmp_register')).toMatchObject({ vector: PF, rip: 0x7000000 })
+    expect(m.cet).toBe(ENDBR_EN | TRACKER)
   })
 
   test('a run that stops between branch and target still checks the target [CET-52, CET-57]', () => {

@@ -137,7 +137,7 @@ describe('an interruption of CPL 3', () => {
     m.ctx.setCtl(CTL.S_CET, 0, 0)
     expect(m.run('do_int')).toMatchObject(inHandler(0x80))
     expect([m.plSsp(3), m.word(TOKEN)]).toEqual([USER_TOP, BigInt(TOKEN)])
-    m.ssp = 0x123
+    m.ssp = 0x1230
     expect(resume(m)).toMatchObject({ vector: DONE })
     expect(m.reg(R13)).toBe(USER_TOP)
   })

@@ -1,5 +1,4 @@
-import { X86_CR4_CET } from '../../../isa/control-registers.ts'
-import { CET_WR_SHSTK_EN, CP_RSTORSSP, CP_SETSSBSY, cetSettings, shadowStackEnabled, VECTOR_CP } from '../../cet.ts'
+import { CET_WR_SHSTK_EN, CP_RSTORSSP, CP_SETSSBSY, cetSettings, isCetOn, shadowStackEnabled, VECTOR_CP } from '../../cet.ts'
 import { CTL, type ExecutionContext } from '../../execution-context.ts'
 import { RFLAGS_ARITHMETIC, RFLAGS_CF } from '../../flags.ts'
 import { CONTROL, MODE, PL0_SSP, SPILL } from '../../memory-map.ts'
@@ -100,7 +99,7 @@ registerCallOut('wrss', (p, ctx, bits) => {
 })
 /** WRUSS: a user shadow stack, written at CPL 0. */
 registerCallOut('wruss', (p, ctx, bits) => {
-  if ((ctx.ctlLo(CTL.CR4) & X86_CR4_CET) === 0) return undefinedOpcode(p, 'WRUSS: CR4.CET is clear')
+  if (!isCetOn(ctx)) return undefinedOpcode(p, 'WRUSS: CR4.CET is clear')
   if (ctx.cpl !== 0) return generalProtection(p, 'WRUSS at CPL above 0')
   return writeShadow(p, ctx, bits, true)
 })
