@@ -67,10 +67,9 @@ export function interestingInteger(r: Random): bigint {
   }
 }
 
-const SPECIAL: Record<Exclude<Filling, 'bits'>, { bytes: number; values: bigint[] }> = {
-  half: { bytes: 2, values: [0n, 0x8000n, 0x3c00n, 0xbc00n, 0x7c00n, 0xfc00n, 0x7e00n, 0x7d01n, 1n, 0x83ffn, 0x400n, 0x7bffn] },
+const SPECIAL: Record<Exclude<Filling, 'bits'>, { values: bigint[] }> = {
+  half: { values: [0n, 0x8000n, 0x3c00n, 0xbc00n, 0x7c00n, 0xfc00n, 0x7e00n, 0x7d01n, 1n, 0x83ffn, 0x400n, 0x7bffn] },
   single: {
-    bytes: 4,
     values: [
       0n,
       0x80000000n,
@@ -90,7 +89,6 @@ const SPECIAL: Record<Exclude<Filling, 'bits'>, { bytes: number; values: bigint[
     ],
   },
   double: {
-    bytes: 8,
     values: [
       0n,
       1n << 63n,
@@ -112,14 +110,35 @@ const SPECIAL: Record<Exclude<Filling, 'bits'>, { bytes: number; values: bigint[
   },
 }
 
+/** Formats without BigInt: a state has two thousand numbers, and tests make ten thousand states. Values are [low, high] halves. */
+const FORMATS = {
+  half: { bytes: 2, exponentBits: 5, specials: halves(SPECIAL.half.values) },
+  single: { bytes: 4, exponentBits: 8, specials: halves(SPECIAL.single.values) },
+  double: { bytes: 8, exponentBits: 11, specials: halves(SPECIAL.double.values) },
+} as const
+
+function halves(values: readonly bigint[]): readonly (readonly [number, number])[] {
+  return values.map((value) => [Number(value & 0xffffffffn), Number(value >> 32n)] as const)
+}
+
+/** The number made last. */
+let low = 0
+let high = 0
+
 /** A finite number of moderate size of a format: few exponents, so that sums round and cancel. */
-function moderate(r: Random, format: Exclude<Filling, 'bits'>): bigint {
-  const [exponentBits, fractionBits] = format === 'half' ? [5, 10] : format === 'single' ? [8, 23] : [11, 52]
+function moderate(r: Random, filling: Exclude<Filling, 'bits'>): void {
+  const { exponentBits } = FORMATS[filling]
   const bias = (1 << (exponentBits - 1)) - 1
-  const exponent = BigInt(bias - 4 + r.below(9))
-  const fraction = r.u64() >> BigInt(64 - fractionBits)
-  const shortened = r.below(3) === 0 ? (fraction >> BigInt(fractionBits - 4)) << BigInt(fractionBits - 4) : fraction
-  return (BigInt(r.below(2)) << BigInt(exponentBits + fractionBits)) | (exponent << BigInt(fractionBits)) | shortened
+  const exponent = bias - 4 + r.below(9)
+  const [upper, lower] = [r.next(), r.next()]
+  // A third of the fractions have four bits only.
+  const isShort = r.below(3) === 0
+  const sign = r.below(2)
+  if (filling === 'double') {
+    high = (sign << 31) | (exponent << 20) | (isShort ? (upper >>> 28) << 16 : upper >>> 12)
+    low = isShort ? 0 : (upper << 20) | (lower >>> 12)
+  } else if (filling === 'single') low = (sign << 31) | (exponent << 23) | (isShort ? (upper >>> 28) << 19 : upper >>> 9)
+  else low = (sign << 15) | (exponent << 10) | (isShort ? (upper >>> 28) << 6 : upper >>> 22)
 }
 
 function fill(bytes: Uint8Array, r: Random, filling: Filling): void {
@@ -127,11 +146,22 @@ function fill(bytes: Uint8Array, r: Random, filling: Filling): void {
     for (let i = 0; i < bytes.length; i++) bytes[i] = r.next() >>> 9
     return
   }
-  const { bytes: size, values } = SPECIAL[filling]
+  const { bytes: size, specials } = FORMATS[filling]
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   for (let at = 0; at + size <= bytes.length; at += size) {
     const kind = r.below(8)
-    let value = kind < 2 ? r.pick(values) : kind < 7 ? moderate(r, filling) : r.u64()
-    for (let i = 0; i < size; i++, value >>= 8n) bytes[at + i] = Number(value & 0xffn)
+    if (kind < 2) {
+      const special = r.pick(specials)
+      low = special[0]
+      high = special[1]
+    } else if (kind < 7) moderate(r, filling)
+    else {
+      high = r.next()
+      low = r.next()
+    }
+    if (size === 2) view.setUint16(at, low, true)
+    else view.setUint32(at, low, true)
+    if (size === 8) view.setUint32(at + 4, high, true)
   }
 }
 
