@@ -61,6 +61,17 @@ program
     }
   })
 
+program
+  .command('kernels')
+  .summary('list the kernel profiles, or what one of them changes and where that comes from')
+  .addHelpText('beforeAll', 'Example: worldswitch kernels proposal:fpu-realloc-inline\n')
+  .option('--json', 'one object a line', false)
+  .argument('[profile]')
+  .action(async (name: string | undefined, options: { json: boolean }) => {
+    const { kernelsCommand } = await import('./kernels-command.ts')
+    kernelsCommand(name, options.json)
+  })
+
 async function main(): Promise<void> {
   // Errors of streams and timers. Who reads our output may go away: what SIGPIPE does to others.
   process.on('uncaughtException', (error: NodeJS.ErrnoException) => {

@@ -155,6 +155,7 @@ function addXstateLeaf(table: RowTable, layout: XstateLayout, xcr0: number, xss:
 
 /** The layout of exactly the components the features bring, placed where this chip's family places them. */
 function layoutOf(facts: CpuModelFacts, has: (name: FeatureName) => boolean): XstateLayout {
+  if (facts.syntheticXstate) return xstateLayout(facts.xstate)
   let wanted = gatedComponents(has)
   const rows = facts.xstate.filter((r) => ((wanted >>> r.nr) & 1) === 1 && (!r.supervisor || has('xsaves')))
   if (!has('xsaves')) for (const r of facts.xstate) if (r.supervisor) wanted &= ~(1 << r.nr)

@@ -46,9 +46,9 @@ export function parseCpuSpec(text: string): CpuModel {
   return customise(factsOf(name), wishes, spec)
 }
 
-/** Models that have `feature`, for the message about an unsupported instruction. */
+/** Models of real chips that have `feature`, for the message about an unsupported instruction. */
 export function cpuModelsWith(feature: FeatureName): string[] {
-  return cpuModelFacts.filter((f) => cpuModel(f.name).has(feature)).map((f) => f.name)
+  return cpuModelFacts.filter((f) => !f.syntheticXstate && cpuModel(f.name).has(feature)).map((f) => f.name)
 }
 
 function factsOf(name: string): CpuModelFacts {

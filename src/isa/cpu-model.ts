@@ -70,6 +70,8 @@ export interface CpuModelFacts {
   readonly adjustments: readonly FeatureAdjustment[]
   readonly xstate: readonly XstateRow[]
   readonly xstateSource: string
+  /** The components are those of `xstate`, whatever the features bring: a processor that nobody makes. */
+  readonly syntheticXstate?: true
   readonly msrs: readonly MsrRow[]
   readonly tscKhz: number
   readonly instructionsPerMicrosecond: number

@@ -2,7 +2,7 @@
  * Extended-state components ("xfeatures"): numbers, masks, names and CPU gates. Rules PERM-01..04.
  *
  * Names are Linux's (arch/x86/include/asm/fpu/types.h); numbers are architectural: bit n of XCR0, IA32_XSS, XSTATE_BV and
- * XCOMP_BV is component n (SDM Vol. 1 §13.1). A mask is an unsigned 32-bit JS number: components 0..19 fit. Bit 63 of
+ * XCOMP_BV is component n (SDM Vol. 1 §13.1). A mask is an unsigned 32-bit JS number: components 0..20 fit. Bit 63 of
  * XCOMP_BV and of a permission word never enters such a mask; it is kept as a boolean or as the upper half's sign bit.
  */
 
@@ -26,6 +26,8 @@ export const XFEATURE_HWP = 16
 export const XFEATURE_XTILE_CFG = 17
 export const XFEATURE_XTILE_DATA = 18
 export const XFEATURE_APX = 19
+/** Invented, of 256 bytes: only a synthetic CPU model has it (PERM-60). */
+export const XFEATURE_SYNTHETIC = 20
 
 export const XFEATURE_MASK_FP = 0x1
 export const XFEATURE_MASK_SSE = 0x2
@@ -47,6 +49,7 @@ export const XFEATURE_MASK_HWP = 0x10000
 export const XFEATURE_MASK_XTILE_CFG = 0x20000
 export const XFEATURE_MASK_XTILE_DATA = 0x40000
 export const XFEATURE_MASK_APX = 0x80000
+export const XFEATURE_MASK_SYNTHETIC = 0x100000
 
 export const XFEATURE_MASK_FPSSE = XFEATURE_MASK_FP | XFEATURE_MASK_SSE
 export const XFEATURE_MASK_AVX512 = XFEATURE_MASK_OPMASK | XFEATURE_MASK_ZMM_Hi256 | XFEATURE_MASK_Hi16_ZMM

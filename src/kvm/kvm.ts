@@ -131,7 +131,9 @@ export class Kvm {
     this.host = host
     const withoutMpx = this.caps.has('MPX') ? 0 : XFEATURE_MASK_BNDREGS | XFEATURE_MASK_BNDCSR
     const withoutAmx = profile.kvm.offersAmx ? 0 : XFEATURE_MASK_XTILE
-    this.supportedXcr0 = (this.hostXcr0 & KVM_SUPPORTED_XCR0 & ~withoutMpx & ~withoutAmx) >>> 0
+    // Whatever is dynamic, tile data or an invented component, guests can have (GFPU-07).
+    const virtualizable = KVM_SUPPORTED_XCR0 | profile.fpu.userDynamic
+    this.supportedXcr0 = (this.hostXcr0 & virtualizable & ~withoutMpx & ~withoutAmx) >>> 0
     // CET_U and CET_S go with SHSTK and IBT (CET-20), which this KVM does not virtualize.
     this.supportedXss = (this.hostXss & profile.kvm.supportedXss & ~XFEATURE_MASK_CET) >>> 0
     this.cr4Reserved = cr4ReservedBits((feature) => this.caps.has(feature))

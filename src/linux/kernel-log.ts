@@ -38,10 +38,11 @@ export class KernelLog {
   warnOnce(text: string): void {
     this.once(text, text)
   }
-  /** The first line of `site` only, whatever later ones would say (pr_warn_once). */
-  once(site: string, text: string): void {
-    if (this.seen.has(site)) return
+  /** The first line of `site` only, whatever later ones would say (pr_warn_once). False: it was not the first. */
+  once(site: string, text: string): boolean {
+    if (this.seen.has(site)) return false
     this.seen.add(site)
     this.write(text)
+    return true
   }
 }

@@ -78,6 +78,8 @@ export class Kernel {
   yieldsEverywhere = false
   /** How often this kernel oopsed. */
   oopses = 0
+  /** How often a buffer was used beyond its end (`reportOverrun`). */
+  overruns = 0
   readonly futexes = new FutexTable()
   readonly descriptors: DescriptorTables
   readonly root: FixedDirectory

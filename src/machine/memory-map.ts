@@ -129,6 +129,8 @@ export const BNDREGS = 0x3800
 export const BNDCSR = 0x3840
 /** APX: R16..R31, u64 each. Only XSAVE and XRSTOR use them. */
 export const EGPR = 0x3880
+/** Component 20 of a synthetic CPU model, 256 bytes. Only XSAVE and XRSTOR use them. */
+export const SYNTHETIC = 0x3900
 /** Room of the tile dot products: 16 KiB. */
 export const TILE_SCRATCH = 0x4000
 /**

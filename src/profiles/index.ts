@@ -18,11 +18,15 @@ export const kernelProfiles: readonly KernelProfile[] = [
   releases.linux612,
   releases.linux618_0,
   releases.linux618,
+  proposals.permBookkeepingBefore,
+  proposals.permBookkeepingFixed,
   proposals.guestPermissionIgnored,
   proposals.fpuReallocExit,
   proposals.fpuReallocInline,
+  proposals.setXsaveSilentDrop,
   proposals.cetSupervisorKernelWide,
   proposals.cetSupervisorKvmManaged,
+  proposals.cetSupervisorKvmManagedLazy,
   proposals.splitLockV8,
   proposals.splitLockV8Fixed,
   proposals.splitLockV10,
@@ -50,9 +54,41 @@ export interface KernelProfileSummary {
   readonly name: string
   readonly title: string
   readonly source: string
+  /** Profile it is stated as a change of, null for the oldest. */
+  readonly derivedFrom: string | null
+  /** What it changes, a sentence each. */
+  readonly changes: readonly string[]
+  /** Message or commit that proposes it; null for a release. */
+  readonly document: string | null
+  /** Each question that the two answer differently. */
+  readonly differences: readonly ProfileDifference[]
 }
+
+/** One question of the profile, `permissions.keepsSupervisorBits`, with both answers. */
+export interface ProfileDifference {
+  readonly question: string
+  readonly before: unknown
+  readonly after: unknown
+}
+
+/** What `profile` answers differently from the one it is derived from. */
+export function profileDifferences(profile: KernelProfile): ProfileDifference[] {
+  if (profile.derivedFrom === null) return []
+  const base = kernelProfile(profile.derivedFrom)
+  return QUESTION_GROUPS.flatMap((group) => {
+    const before: Readonly<Record<string, unknown>> = { ...base[group] }
+    const after: Readonly<Record<string, unknown>> = { ...profile[group] }
+    return Object.keys(after)
+      .filter((key) => JSON.stringify(before[key]) !== JSON.stringify(after[key]))
+      .map((key) => ({ question: `${group}.${key}`, before: before[key], after: after[key] }))
+  })
+}
+const QUESTION_GROUPS = ['permissions', 'fpu', 'xsave', 'dynamicStates', 'kvm', 'cet', 'splitLock', 'userAbi'] as const
 
 /** Names and titles of all profiles, in the order in which `--kernel help` shows them. */
 export function listKernelProfiles(): KernelProfileSummary[] {
-  return kernelProfiles.map(({ name, title, source }) => ({ name, title, source }))
+  return kernelProfiles.map((profile) => {
+    const { name, title, source, derivedFrom, changes, document } = profile
+    return { name, title, source, derivedFrom, changes, document, differences: profileDifferences(profile) }
+  })
 }

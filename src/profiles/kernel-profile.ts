@@ -10,6 +10,12 @@ export interface KernelProfile {
   readonly title: string
   /** Where the answers come from. */
   readonly source: string
+  /** Profile that this one is stated as a change of; null for the oldest. */
+  readonly derivedFrom: string | null
+  /** What it changes, a sentence each; `profileDifferences` has the same as data. */
+  readonly changes: readonly string[]
+  /** Message or commit that proposes or explains it; null where the release itself is the document. */
+  readonly document: string | null
   readonly uname: Uname
   readonly permissions: PermissionProfile
   readonly fpu: FpuProfile
@@ -35,14 +41,23 @@ export interface PermissionProfile {
   readonly hostPermSupported: boolean
   /** ARCH_GET/REQ_XCOMP_GUEST_PERM exist; else EINVAL. 5.17. */
   readonly guestPermSupported: boolean
-  /** A request for a component number not below this is EINVAL; below it and not dynamic EOPNOTSUPP. PERM-17. */
+  /** A request for a component number not below this is EINVAL; below it and not of a facility EOPNOTSUPP. PERM-17. */
   readonly xfeatureMax: number
+  /** What can be asked for: a facility by its highest component, and all components that are granted with it. PERM-19. */
+  readonly facilities: readonly PermissionFacility[]
   /** A host request computes the kernel size with all supported supervisor components added. PERM §10, 5.18 to 6.15. */
   readonly hostSizeForcesSupervisor: boolean
   /** state_perm keeps supervisor bits when a request is granted; else it stores user bits only. PERM-59, 6.16. */
   readonly keepsSupervisorBits: boolean
   /** `ignored`: the reviewer's alternative, PERM-63..66. `enforced` in every release that has guest permission. */
   readonly guestPermission: 'enforced' | 'ignored'
+}
+
+/** Something a program asks permission for. Mask: bit n = component n. */
+export interface PermissionFacility {
+  readonly name: string
+  readonly highestComponent: number
+  readonly components: number
 }
 
 /** State components and kernel images. PERM §1-3, GFPU. Masks: bit n = component n. */
@@ -91,6 +106,8 @@ export interface XsaveProfile {
   readonly setAlwaysChecksMxcsr: boolean
   /** SET silently drops components that the vCPU's XFD disables. XSAVE-16, GFPU-33. */
   readonly setMasksWithXfd: boolean
+  /** SET clears XSTATE_BV bits that the host or the image lacks instead of refusing them. Proposed, never merged: XSAVE-36, M6. */
+  readonly setDropsUnsupported: boolean
   /** A non-zero IA32_XFD write clears those bits of the image's XSTATE_BV when NEED_FPU_LOAD is set. GFPU-32. */
   readonly xfdWriteClearsImage: boolean
   /** The whole switch of GFPU-32: clear on every XFD write, also host-initiated. No release does. */
@@ -154,6 +171,10 @@ export interface CetProfile {
    * vCPU structure with MSR accesses at load and put. CET §5.
    */
   readonly supervisorState: 'absent' | 'guest-only' | 'kernel-wide' | 'kvm-managed'
+  /** kvm-managed: nothing is moved before a register was written with something other than 0. CET-41. */
+  readonly managedStateWaitsForUse: boolean
+  /** Components that must be in KVM's IA32_XSS for SHSTK and IBT to be offered. CET-21. */
+  readonly neededXss: number
 }
 
 /** Split-lock detection. SLD. */

@@ -14,6 +14,8 @@ const CET_S = 0x1000
 const LBR = 0x8000
 const XTILE_CFG = 0x20000
 const XTILE_DATA = 0x40000
+/** Asked for by its highest component; XTILE_CFG is everybody's from the start. PERM-19. */
+const AMX = { name: 'AMX', highestComponent: 18, components: XTILE_DATA }
 const APX = 0x80000
 
 const uname = (release: string, version = '#1 SMP PREEMPT_DYNAMIC'): KernelProfile['uname'] => ({
@@ -28,11 +30,15 @@ export const linux515: KernelProfile = {
   name: 'linux-5.15',
   title: 'before AMX: no permissions, user-visible XSAVE untouched by guests (E0)',
   source: 'PERM §12, XSAVE §5 (E0), SLD §4',
+  derivedFrom: null,
+  changes: [],
+  document: null,
   uname: uname('5.15.0', '#1 SMP'),
   permissions: {
     hostPermSupported: false,
     guestPermSupported: false,
     xfeatureMax: 19,
+    facilities: [],
     hostSizeForcesSupervisor: false,
     keepsSupervisorBits: false,
     guestPermission: 'enforced',
@@ -61,6 +67,7 @@ export const linux515: KernelProfile = {
     setChecksHeader: false,
     setAlwaysChecksMxcsr: true,
     setMasksWithXfd: false,
+    setDropsUnsupported: false,
     xfdWriteClearsImage: false,
     xfdWriteAlwaysClearsImage: false,
     protectedStateIsEinval: false,
@@ -85,7 +92,13 @@ export const linux515: KernelProfile = {
     reportsTmulSubleaf1: false,
     platformInfoIsFeatureMsr: false,
   },
-  cet: { userShadowStack: false, offeredToGuests: false, supervisorState: 'absent' },
+  cet: {
+    userShadowStack: false,
+    offeredToGuests: false,
+    supervisorState: 'absent',
+    managedStateWaitsForUse: false,
+    neededXss: CET_U | CET_S,
+  },
   splitLock: {
     warnDesign: 'thread-flag',
     sharedReenableWork: false,
@@ -104,8 +117,15 @@ export const linux516: KernelProfile = {
   name: 'linux-5.16',
   title: 'AMX for tasks; KVM_GET_XSAVE untrimmed (E1)',
   source: 'PERM §12, XSAVE §5 (E1), XSAVE-34, -49',
+  derivedFrom: 'linux-5.15',
+  changes: [
+    'AMX for tasks: ARCH_REQ_XCOMP_PERM, XFD, buffers that grow',
+    'KVM_GET_XSAVE and KVM_SET_XSAVE go through the common converter: GET is no longer trimmed, SET checks the header',
+    'KVM_SET_CPUID2 after KVM_RUN is refused',
+  ],
+  document: null,
   uname: uname('5.16.0'),
-  permissions: { ...linux515.permissions, hostPermSupported: true },
+  permissions: { ...linux515.permissions, hostPermSupported: true, facilities: [AMX] },
   fpu: {
     ...linux515.fpu,
     userSupported: FP_TO_HI16_ZMM | PKRU | XTILE_CFG | XTILE_DATA,
@@ -128,6 +148,13 @@ export const linux517: KernelProfile = {
   name: 'linux-5.17',
   title: 'AMX for guests; KVM_SET_XSAVE bound to guest CPUID (E2)',
   source: 'PERM §12, GFPU §5 (D3), XSAVE §5 (E2), §9',
+  derivedFrom: 'linux-5.16',
+  changes: [
+    'AMX for guests: guest permissions, vCPU images enlarged at KVM_SET_CPUID2, KVM_GET_XSAVE2',
+    "KVM_SET_CPUID2 binds what KVM_GET_XSAVE and KVM_SET_XSAVE accept to the guest's CPUID (ad856280ddea)",
+    'KVM_SET_CPUID2 after KVM_RUN is accepted if it changes nothing',
+  ],
+  document: null,
   uname: uname('5.17.0'),
   permissions: { ...linux516.permissions, guestPermSupported: true },
   fpu: { ...linux516.fpu, containerRecordsPermission: true },
@@ -151,6 +178,13 @@ export const linux61_0: KernelProfile = {
   name: 'linux-6.1.0',
   title: 'mainline 6.1: PASID, forced supervisor size, timed split-lock warning (E2)',
   source: 'PERM §10, §12, XSAVE §9 (6.1 .0), SLD-26',
+  derivedFrom: 'linux-5.17',
+  changes: [
+    '5.18: PASID in every image; a host request computes its size with all supervisor components (781c64bfcb73)',
+    '5.19: split-lock warn mode switches detection off for a moment only',
+    'KVM_GET_XSAVE2 moves at least 4096 bytes',
+  ],
+  document: null,
   uname: uname('6.1.0'),
   permissions: { ...linux517.permissions, hostSizeForcesSupervisor: true },
   fpu: { ...linux517.fpu, supervisorSupported: PASID },
@@ -170,6 +204,12 @@ export const linux61: KernelProfile = {
   name: 'linux-6.1',
   title: 'late 6.1.y stable: KVM_SET_XSAVE takes what the host can load, XFD masked (E3+xfd)',
   source: 'XSAVE §5 (E3), §9 (later 6.1.y)',
+  derivedFrom: 'linux-6.1.0',
+  changes: [
+    'KVM_SET_XSAVE takes what the host can load, KVM_GET_XSAVE trims (the late-2023 series, from stable)',
+    'XFD is masked in KVM_SET_XSAVE and on XFD writes',
+  ],
+  document: null,
   uname: uname('6.1.172'),
   xsave: {
     ...linux61_0.xsave,
@@ -186,6 +226,13 @@ export const linux66_0: KernelProfile = {
   name: 'linux-6.6.0',
   title: 'mainline 6.6: user shadow stacks, KVM_SET_XSAVE takes what the host can load (E3)',
   source: 'PERM §12, XSAVE §5 (E3), §9, CET §5',
+  derivedFrom: 'linux-6.1.0',
+  changes: [
+    'User shadow stacks: CET_U in every image',
+    'KVM_SET_XSAVE takes what the host can load, KVM_GET_XSAVE trims',
+    'XTILE_CFG is hidden from guests without permission for tile data',
+  ],
+  document: null,
   uname: uname('6.6.0'),
   fpu: { ...linux61_0.fpu, supervisorSupported: PASID | CET_U, pkruGate: 'ospke' },
   xsave: { ...linux61_0.xsave, era: 'E3', setBoundToGuestFeatures: false },
@@ -199,6 +246,9 @@ export const linux66: KernelProfile = {
   name: 'linux-6.6',
   title: 'late 6.6.y stable: XFD masked in KVM_SET_XSAVE (E3+xfd)',
   source: 'XSAVE §9 (later 6.6.y)',
+  derivedFrom: 'linux-6.6.0',
+  changes: ['XFD is masked in KVM_SET_XSAVE and on XFD writes (stable)'],
+  document: null,
   uname: uname('6.6.120'),
   xsave: { ...linux66_0.xsave, era: 'E3+xfd', setMasksWithXfd: true, xfdWriteClearsImage: true },
 }
@@ -208,6 +258,9 @@ export const linux612_0: KernelProfile = {
   name: 'linux-6.12.0',
   title: 'mainline 6.12: PKRU in signal frames, protected-state checks (E3)',
   source: 'PERM §12, XSAVE §9, PERM-47, GFPU-24',
+  derivedFrom: 'linux-6.6.0',
+  changes: ['Signal frames carry the interrupted PKRU', 'XSAVE, FPU and XCRS ioctls of VM types with protected state are EINVAL'],
+  document: null,
   uname: uname('6.12.0'),
   fpu: { ...linux66_0.fpu, signalFrameCarriesPkru: true },
   xsave: { ...linux66_0.xsave, protectedStateIsEinval: true },
@@ -222,6 +275,9 @@ export const linux612: KernelProfile = {
   name: 'linux-6.12',
   title: "Debian's 6.12.y as recorded (6.12.113): XFD masked in KVM_SET_XSAVE (E3+xfd)",
   source: 'recordings linux-6.12-bochs-spr and linux-6.12-qemu-tcg (6.12.113+deb12); PERM, GFPU, XSAVE, CET, SLD, KAPI, LUX',
+  derivedFrom: 'linux-6.12.0',
+  changes: ['XFD is masked in KVM_SET_XSAVE and on XFD writes (stable)', 'quirks and SREGS checks as recorded'],
+  document: null,
   uname: uname('6.12.113+deb12-cloud-amd64', '#1 SMP PREEMPT_DYNAMIC Debian 6.12.113-1~deb12u1'),
   xsave: { ...linux612_0.xsave, era: 'E3+xfd', setMasksWithXfd: true, xfdWriteClearsImage: true },
   kvm: { ...linux612_0.kvm, setSregsChecksEferBeforeCpuid: true, quirks: 0x7ff },
@@ -233,6 +289,13 @@ export const linux618_0: KernelProfile = {
   name: 'linux-6.18.0',
   title: 'mainline 6.18: CET for guests, guest-only CET_S, APX; XFD not masked (E3)',
   source: 'PERM §10, §12, XSAVE §9, CET §2-5',
+  derivedFrom: 'linux-6.12.0',
+  changes: [
+    '6.16: state_perm keeps supervisor bits; APX',
+    '6.17: CET_S in vCPU images only',
+    '6.18: SHSTK and IBT for guests, IA32_XSS for guests, KVM_GET_ONE_REG',
+  ],
+  document: null,
   uname: uname('6.18.0'),
   permissions: {
     ...linux612_0.permissions,
@@ -262,7 +325,7 @@ export const linux618_0: KernelProfile = {
     quirks: 0x7ff,
     platformInfoIsFeatureMsr: true,
   },
-  cet: { userShadowStack: true, offeredToGuests: true, supervisorState: 'guest-only' },
+  cet: { ...linux612_0.cet, offeredToGuests: true, supervisorState: 'guest-only' },
   // SLD-21: newer kernels have a work item per CPU.
   splitLock: { ...linux612_0.splitLock, sharedReenableWork: false },
 }
@@ -272,6 +335,9 @@ export const linux618: KernelProfile = {
   name: 'linux-6.18',
   title: 'late 6.18.y stable as recorded (6.18.44): as 6.18.0 with XFD masked (E3+xfd)',
   source: 'recording linux-6.18-host (6.18.44); PERM, GFPU, XSAVE, CET',
+  derivedFrom: 'linux-6.18.0',
+  changes: ['XFD is masked in KVM_SET_XSAVE and on XFD writes (stable)', 'INIT swaps the guest FPU only when it was in use'],
+  document: null,
   uname: uname('6.18.44'),
   fpu: { ...linux618_0.fpu, initSwapsOnlyWhenInUse: true },
   xsave: { ...linux618_0.xsave, era: 'E3+xfd', setMasksWithXfd: true, xfdWriteClearsImage: true },

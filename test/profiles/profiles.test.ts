@@ -18,6 +18,11 @@ describe('every profile', () => {
   it.each(kernelProfiles.map((p) => [p.name, p] as const))('%s is consistent with itself', (_, p) => {
     const { fpu, xsave, kvm, permissions, dynamicStates } = p
     expect(fpu.userDynamic & ~fpu.userSupported).toBe(0)
+    expect(permissions.facilities.reduce((mask, f) => mask | f.components, 0)).toBe(fpu.userDynamic)
+    for (const f of permissions.facilities) {
+      expect(31 - Math.clz32(f.components)).toBe(f.highestComponent)
+      expect(f.highestComponent).toBeLessThan(permissions.xfeatureMax)
+    }
     expect(fpu.guestOnlySupervisor & ~fpu.supervisorSupported).toBe(0)
     expect(fpu.separateGuestDefaults).toBe(fpu.guestOnlySupervisor !== 0)
     expect(fpu.userSupported & (fpu.supervisorSupported | fpu.independentSupervisor)).toBe(0)
@@ -89,7 +94,13 @@ describe('version matrices', () => {
   })
 
   it('only 6.18 offers CET to guests and counts XSS in 0DH.1 [CET-21, XSAVE-50]', () => {
-    const with618 = ['linux-6.18.0', 'linux-6.18', 'proposal:cet-s-kernel-wide', 'proposal:cet-s-kvm-managed']
+    const with618 = [
+      'linux-6.18.0',
+      'linux-6.18',
+      'proposal:cet-s-kernel-wide',
+      'proposal:cet-s-kvm-managed',
+      'proposal:cet-s-kvm-managed-lazy',
+    ]
     expect(kernelProfiles.filter((p) => p.cet.offeredToGuests).map((p) => p.name)).toEqual(with618)
     expect(kernelProfiles.filter((p) => p.kvm.compactedSizeCountsXss).map((p) => p.name)).toEqual(with618)
   })
@@ -106,9 +117,15 @@ describe('version matrices', () => {
 
 describe('proposals differ from their base in the design only', () => {
   it.each(kernelProfiles.filter((p) => p.name.startsWith('proposal:')).map((p) => [p.name, p] as const))('%s', (_, p) => {
-    const base = kernelProfile(/\(on (.*)\)$/.exec(p.title)![1])
+    const base = kernelProfile(p.derivedFrom!)
+    expect(p.title).toContain(`(on ${base.name})`)
+    expect(p.document).toMatch(/20\d\d-\d\d-\d\d/)
+    expect(p.changes.length).toBeGreaterThan(0)
+    expect(p.changes.join('')).not.toBe('')
     const changed = (Object.keys(base) as (keyof typeof base)[]).filter(
-      (k) => !['name', 'title', 'source'].includes(k) && JSON.stringify(base[k]) !== JSON.stringify(p[k]),
+      (k) =>
+        !['name', 'title', 'source', 'derivedFrom', 'changes', 'document'].includes(k) &&
+        JSON.stringify(base[k]) !== JSON.stringify(p[k]),
     )
     expect(changed.length).toBeGreaterThan(0)
     expect(changed.length).toBeLessThanOrEqual(3)

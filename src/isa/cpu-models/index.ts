@@ -3,9 +3,10 @@ import { epycGenoa, epycMilan, epycTurin } from './epyc.ts'
 import { graniteRapids } from './GraniteRapids.ts'
 import { epycTurinVirtual, qemuTcgMax, sapphireRapidsBochs } from './recorded.ts'
 import { sapphireRapids } from './SapphireRapids.ts'
+import { syntheticTwoDynamic } from './synthetic.ts'
 import { cascadelakeServer, icelakeServer, skylakeServer } from './xeon-2017-2021.ts'
 
-/** Every model, newest first within a vendor; the recordings' machines last. */
+/** Every model, newest first within a vendor; then the recordings' machines, and last those that nobody makes. */
 export const cpuModelFacts: readonly CpuModelFacts[] = [
   graniteRapids,
   sapphireRapids,
@@ -18,4 +19,5 @@ export const cpuModelFacts: readonly CpuModelFacts[] = [
   sapphireRapidsBochs,
   qemuTcgMax,
   epycTurinVirtual,
+  syntheticTwoDynamic,
 ]

@@ -1,5 +1,5 @@
 import { X86_CR4_OSXSAVE, X86_CR4_PKE } from '../../isa/control-registers.ts'
-import { XFEATURE_MASK_FPSSE, XFEATURE_MASK_XTILE_DATA } from '../../isa/xfeatures.ts'
+import { XFEATURE_MASK_FPSSE } from '../../isa/xfeatures.ts'
 import { compactedSize, standardSize } from '../../isa/xstate-layout.ts'
 import { E2BIG, EINVAL } from '../../linux/errno.ts'
 import { enableGuestFeatures, setUserFeatures } from '../../linux/fpu/door.ts'
@@ -99,7 +99,7 @@ export function setCpuid(vcpu: Vcpu, list: CpuidEntry[], call: IoctlCall): numbe
     return call.refuse(EINVAL, 'XSAVE-48', `virtual address width ${virtualBits} in leaf 0x80000008 is not 48 or 57`)
   }
   const features = findEntry(list, 0xd, 0)?.eax ?? 0
-  if (features & XFEATURE_MASK_XTILE_DATA && profile.dynamicStates.enabling === 'at-cpuid') {
+  if (features & profile.fpu.userDynamic && profile.dynamicStates.enabling === 'at-cpuid') {
     const status = enableGuestFeatures(call.task, vcpu.guestFpu, features)
     if (status < 0) {
       call.refusal = call.task.refusal

@@ -14,6 +14,7 @@ import {
   XFEATURE_MASK_LBR,
   XFEATURE_MASK_PASID,
   XFEATURE_MASK_PKRU,
+  XFEATURE_MASK_SYNTHETIC,
   XFEATURE_MASK_XTILE_CFG,
   XFEATURE_MASK_XTILE_DATA,
   XFEATURE_MASK_YMM,
@@ -94,6 +95,8 @@ function gateMask(model: CpuModel): number {
   add(model.has('amx-tile'), XFEATURE_MASK_XTILE_CFG)
   add(model.has('amx-tile') && model.has('xfd'), XFEATURE_MASK_XTILE_DATA)
   add(model.has('apx'), XFEATURE_MASK_APX)
+  // An invented component has no CPUID feature bit of its own.
+  add(model.facts.syntheticXstate === true && model.has('xfd'), XFEATURE_MASK_SYNTHETIC)
   return mask
 }
 

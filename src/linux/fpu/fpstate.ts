@@ -2,7 +2,7 @@ import { FCW_INIT, FXSAVE, MXCSR_INIT, XCOMP_BV_OFFSET, XSTATE_BV_OFFSET } from 
 import { PHYSICAL_BASE } from '../../machine/memory-map.ts'
 import type { Costs } from '../costs.ts'
 import type { KernelHeap } from '../mm/heap.ts'
-import type { XstateConfig } from './config.ts'
+import { kernelSize, type XstateConfig } from './config.ts'
 
 /** Bytes before the image in a buffer: what struct fpstate keeps there, rounded up to the image's alignment (GFPU-01). */
 export const FPSTATE_HEADER = 64
@@ -22,6 +22,8 @@ export class FpState {
   allocatedBytes: number
   /** Wasm offset of the XSAVE image. */
   readonly image: number
+  /** Bytes that its components take beyond what was allocated: a mistake of the kernel (PERM-60). */
+  shortBy = 0
   /** Compacted and standard sizes it is valid for. */
   size = 0
   userSize = 0
@@ -45,9 +47,12 @@ export class FpState {
     this.image = PHYSICAL_BASE + hpa + FPSTATE_HEADER
   }
 
-  /** A zeroed buffer for an image of `size` bytes; null when memory is exhausted. */
-  static allocate(owner: BufferOwner, size: number): FpState | null {
-    const hpa = owner.heap.allocate(FPSTATE_HEADER + size)
+  /**
+   * A zeroed buffer for an image of `size` bytes; null when memory is exhausted.
+   * @param needed bytes that its components will take: where the kernel got its sum wrong the rest is room it knows nothing of
+   */
+  static allocate(owner: BufferOwner, size: number, needed: number = size): FpState | null {
+    const hpa = owner.heap.allocate(FPSTATE_HEADER + Math.max(size, needed))
     return hpa === 0 ? null : new FpState(owner, hpa, size)
   }
 
@@ -75,6 +80,7 @@ export class FpState {
   }
 
   initXcompBv(config: XstateConfig): void {
+    this.shortBy = Math.max(0, kernelSize(config, this.xfeatures) - this.allocatedBytes)
     if (!config.compacted) return
     const { i32 } = this.heap.mem
     i32[(this.image + XCOMP_BV_OFFSET) >>> 2] = this.xfeatures

@@ -10,6 +10,7 @@ import type { GuestFpu, HostXstate, UabiLoad } from './door.ts'
 import { guestNotPermitted, imageDetails } from './explain.ts'
 import { FpState } from './fpstate.ts'
 import type { FxsaveFields } from './legacy-fields.ts'
+import { reportOverrun } from './overrun.ts'
 import { groupPermission } from './permission.ts'
 import { loadForUser, markActive, restoreRegisters, saveRegisters, updateXfd as writeXfd } from './registers.ts'
 import type { FpuThread } from './thread-fpu.ts'
@@ -58,11 +59,14 @@ function imageOf(handle: GuestFpu): FpState {
 export function allocate(task: Task): GuestFpu | null {
   const { kernel } = task
   const { xstate } = kernel
-  const fpstate = FpState.allocate(kernel, xstate.guestDefaultSize)
+  // Where KVM does not ask for permission it gets room for all it may want at once (PERM-64).
+  const features = ignoresPermission(xstate) ? xstate.kernelMax : xstate.guestDefault
+  const size = kernelSizeOf(xstate, features)
+  const fpstate = FpState.allocate(kernel, size)
   if (fpstate === null) return null
-  fpstate.size = xstate.guestDefaultSize
+  fpstate.size = size
   fpstate.userSize = xstate.userDefaultSize
-  fpstate.xfeatures = xstate.guestDefault
+  fpstate.xfeatures = features
   fpstate.userXfeatures = xstate.userDefault
   fpstate.xfd = 0 // the reset value, unlike host threads (GFPU-02)
   fpstate.isValloc = true
@@ -71,6 +75,8 @@ export function allocate(task: Task): GuestFpu | null {
   groupPermission(task, true).locked = true
   return new GuestFpuState(kernel, fpstate) as unknown as GuestFpu
 }
+
+const ignoresPermission = (xstate: XstateConfig): boolean => xstate.profile.permissions.guestPermission === 'ignored'
 
 export function free(handle: GuestFpu): void {
   const state = stateOf(handle)
@@ -134,18 +140,26 @@ export function enableFeatures(task: Task, handle: GuestFpu, cpuidFeatures: numb
   const { xstate } = state.kernel
   const wanted = cpuidFeatures & ~state.xfeatures & xstate.profile.fpu.userDynamic
   if (wanted === 0) return 0
+  if (ignoresPermission(xstate)) return showFeatures(state, wanted & xstate.userMax)
   const record = groupPermission(task, true)
-  const { guestPermission } = xstate.profile.permissions
-  if (guestPermission === 'enforced' && (record.statePerm & wanted) !== wanted) {
+  if ((record.statePerm & wanted) !== wanted) {
     const details = guestNotPermitted(task, cpuidFeatures, wanted, record.statePerm, record.locked)
     const sentence = `guest CPUID has ${describeComponents(details.bits!)}, for which the process has no guest permission (ARCH_REQ_XCOMP_GUEST_PERM)`
     return refuse(task, EPERM, 'GFPU-39', sentence, details)
   }
-  if (guestPermission === 'ignored' && (xstate.userMax & wanted) !== wanted) {
-    const details = guestNotPermitted(task, cpuidFeatures, wanted, xstate.userMax, false)
-    return refuse(task, EPERM, 'GFPU-42', 'guest CPUID has a component that this host lacks', details)
-  }
   return growImage(task, state, wanted)
+}
+
+/** The image has room for them already: user space may now read and write them. PERM-64, PERM-66. */
+function showFeatures(state: GuestFpuState, added: number): number {
+  if (added === 0) return 0
+  const { xstate } = state.kernel
+  const fpstate = state.fpstate!
+  fpstate.userXfeatures |= added
+  fpstate.userSize = userSizeOf(xstate.layout, xstate.profile, fpstate.userXfeatures)
+  state.xfeatures |= added
+  state.uabiSize = fpstate.userSize
+  return 0
 }
 
 /** fpstate_realloc for a guest: a new zeroed image; content survives only if it is in the registers (GFPU-39, -40). */
@@ -153,10 +167,8 @@ function growImage(task: Task, state: GuestFpuState, added: number): number {
   const { xstate } = state.kernel
   const old = state.fpstate!
   const record = groupPermission(task, true)
-  const ignored = xstate.profile.permissions.guestPermission === 'ignored'
-  const kernelSize = ignored ? kernelSizeOf(xstate, old.xfeatures | added) : record.kernelSize
-  const userSize = ignored ? userSizeOf(xstate.layout, xstate.profile, old.userXfeatures | added) : record.userSize
-  const grown = FpState.allocate(state.kernel, kernelSize)
+  const { kernelSize, userSize } = record
+  const grown = FpState.allocate(state.kernel, kernelSize, kernelSizeOf(xstate, old.xfeatures | added))
   if (grown === null) return refuse(task, EFAULT, 'GFPU-39', 'no memory for the larger image')
   grown.size = kernelSize
   grown.userSize = userSize
@@ -199,6 +211,7 @@ export function copyToUabi(handle: GuestFpu, into: Uint8Array, at: number, size:
   const { mem } = kernel.machine
   const fpstate = imageOf(handle)
   if (kernel.xstate.xsave) {
+    if (fpstate.shortBy !== 0) noteOverrun(kernel, fpstate, 'Read', '__copy_xstate_to_uabi_buf', fpstate.xstateBv & trim)
     storeUabi(kernel.xstate, mem, fpstate, into, at, size, trim, pkru)
     return
   }
@@ -213,6 +226,10 @@ export function copyFromUabi(handle: GuestFpu, from: Uint8Array, at: number, sup
   const { mem } = kernel.machine
   const fpstate = imageOf(handle)
   if (!xstate.xsave) return loadLegacyOnly(kernel, fpstate, from, at)
+  if (xstate.profile.xsave.setDropsUnsupported) {
+    put32(from, at + XSTATE_BV_OFFSET, get32(from, at + XSTATE_BV_OFFSET) & supported & fpstate.userXfeatures)
+    put32(from, at + XSTATE_BV_OFFSET + 4, 0)
+  }
   const hi = get32(from, at + XSTATE_BV_OFFSET + 4)
   let features = get32(from, at + XSTATE_BV_OFFSET)
   if (xstate.profile.xsave.setMasksWithXfd && (features & fpstate.xfd) !== 0) {
@@ -222,6 +239,7 @@ export function copyFromUabi(handle: GuestFpu, from: Uint8Array, at: number, sup
   if ((features & ~supported) !== 0 || hi !== 0) return refusedLoad(unsupportedImage(features, hi, supported))
   const refusal = checkGuestImage(xstate, fpstate, from, at)
   if (refusal !== null) return refusedLoad(refusal)
+  if (fpstate.shortBy !== 0) noteOverrun(kernel, fpstate, 'Write', 'copy_uabi_to_xstate', features)
   return { status: 0, pkru: loadUabi(xstate, mem, fpstate, from, at), refusal: null }
 }
 
@@ -234,6 +252,10 @@ function unsupportedImage(lo: number, hi: number, supported: number): UabiRefusa
     sentence: `xstate_bv has ${describeComponents(details.bits!)}, which KVM on this host does not support`,
     details,
   }
+}
+
+function noteOverrun(kernel: Kernel, fpstate: FpState, kind: 'Read' | 'Write', name: string, moved: number): void {
+  reportOverrun(kernel, fpstate, { kind, function: name, task: null }, moved)
 }
 
 /** What an image must satisfy in the profile's era (XSAVE §5). */

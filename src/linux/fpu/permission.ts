@@ -1,4 +1,4 @@
-import { XFEATURE_MASK_FPSSE, XFEATURE_MASK_XTILE_DATA, XFEATURE_XTILE_DATA } from '../../isa/xfeatures.ts'
+import { XFEATURE_MASK_FPSSE, xfeatureNames } from '../../isa/xfeatures.ts'
 import { EBUSY, EFAULT, EINVAL, ENOMEM, ENOSPC, EOPNOTSUPP, refuse } from '../errno.ts'
 import { countSide, passed, refusedBy } from '../refusal.ts'
 import type { Task } from '../task.ts'
@@ -51,8 +51,8 @@ function requestPermission(task: Task, lo: number, hi: number, guest: boolean): 
     return refuse(task, EINVAL, 'PERM-17', sentence, unknownComponent(task, lo, hi))
   }
   const component = lo
-  const requested = component === XFEATURE_XTILE_DATA ? XFEATURE_MASK_XTILE_DATA : 0
-  if (requested === 0) {
+  const facility = permissions.facilities.find(({ highestComponent }) => highestComponent === component)
+  if (facility === undefined) {
     return refuse(
       task,
       EOPNOTSUPP,
@@ -61,12 +61,14 @@ function requestPermission(task: Task, lo: number, hi: number, guest: boolean): 
       notDynamic(task, component),
     )
   }
-  if ((xstate.userMax & requested) === 0) {
+  const requested = facility.components
+  if ((xstate.userMax & requested) !== requested) {
     const details = notSupported(task, component, requested)
-    return refuse(task, EOPNOTSUPP, 'PERM-17', 'this host does not support XTILE_DATA', details)
+    return refuse(task, EOPNOTSUPP, 'PERM-17', `this host does not support ${xfeatureNames(requested).join(' ')}`, details)
   }
   const record = groupPermission(task, guest)
   if ((record.statePerm & requested) === requested) return 0
+  // PERM-66.
   if (guest && permissions.guestPermission === 'ignored') return 0
   if (guest && record.locked) {
     const lock = refusedBy('vCPU lock', 'a vCPU exists', 1)

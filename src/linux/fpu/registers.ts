@@ -1,6 +1,7 @@
 import { HostOops } from '../oops.ts'
 import type { HostCpu } from '../processor.ts'
 import type { FpState } from './fpstate.ts'
+import { reportOverrun } from './overrun.ts'
 import type { FpuThread } from './thread-fpu.ts'
 
 /** Moves extended state between registers and buffers. Everything here runs with preemption disabled. PERM-33..42. */
@@ -14,6 +15,11 @@ export function registersValid(fpu: FpuThread, cpu: HostCpu): boolean {
 export function saveRegisters(fpu: FpuThread, cpu: HostCpu): void {
   const { fpstate, config } = fpu
   cpu.processor.xsave(config.saveForm, fpstate.image, fpstate.xfeatures)
+  if (fpstate.shortBy !== 0) noteOverrun(cpu, fpstate, 'Write', 'save_fpregs_to_fpstate')
+}
+
+function noteOverrun(cpu: HostCpu, fpstate: FpState, kind: 'Read' | 'Write', name: string): void {
+  reportOverrun(cpu.kernel, fpstate, { kind, function: name, task: cpu.current }, fpstate.xstateBv)
 }
 
 /** IA32_XFD of this buffer, if the processor has another (PERM-33, -34). */
@@ -26,6 +32,7 @@ export function updateXfd(fpu: FpuThread, cpu: HostCpu, fpstate: FpState): void 
 /** Buffer to registers, of all components of `mask` (restore_fpregs_from_fpstate). Writes XFD first. */
 export function restoreRegisters(fpu: FpuThread, cpu: HostCpu, fpstate: FpState, mask: number): void {
   updateXfd(fpu, cpu, fpstate)
+  if (fpstate.shortBy !== 0) noteOverrun(cpu, fpstate, 'Read', 'restore_fpregs_from_fpstate')
   loadImage(fpu, cpu, fpstate.image, mask & fpu.config.kernelMax)
 }
 

@@ -5,6 +5,7 @@ import {
   XFEATURE_Hi16_ZMM,
   XFEATURE_OPMASK,
   XFEATURE_PKRU,
+  XFEATURE_SYNTHETIC,
   XFEATURE_XTILE_CFG,
   XFEATURE_XTILE_DATA,
   XFEATURE_YMM,
@@ -12,7 +13,19 @@ import {
 } from '../../isa/xfeatures.ts'
 import { copyTileConfiguration, tileConfigurationError } from '../amx/tile-config.ts'
 import type { MachineMemory } from '../machine-memory.ts'
-import { BNDCSR, BNDREGS, EGPR, OPMASK, PKRU, TILECFG, TILEDATA, TILES_IN_USE, VECTOR, VECTOR_STRIDE } from '../memory-map.ts'
+import {
+  BNDCSR,
+  BNDREGS,
+  EGPR,
+  OPMASK,
+  PKRU,
+  SYNTHETIC,
+  TILECFG,
+  TILEDATA,
+  TILES_IN_USE,
+  VECTOR,
+  VECTOR_STRIDE,
+} from '../memory-map.ts'
 import type { XsaveBehaviour } from './behaviour.ts'
 import { MODE_LONG } from './forms.ts'
 import type { RowCopy } from './row-copy.ts'
@@ -60,6 +73,7 @@ const REGISTER_ROWS: readonly Rows[] = [
   { nr: XFEATURE_Hi16_ZMM, base: VECTOR + 16 * VECTOR_STRIDE, rows: 1, bytes: 1024, stride: 1024, shortRows: 0 },
   { nr: XFEATURE_XTILE_CFG, base: TILECFG, rows: 1, bytes: 64, stride: 64, shortRows: 1 },
   { nr: XFEATURE_XTILE_DATA, base: TILEDATA, rows: 1, bytes: 8192, stride: 8192, shortRows: 1 },
+  { nr: XFEATURE_SYNTHETIC, base: SYNTHETIC, rows: 1, bytes: 256, stride: 256, shortRows: 1 },
   { nr: XFEATURE_APX, base: EGPR, rows: 1, bytes: 128, stride: 128, shortRows: 1 },
 ]
 
