@@ -1,6 +1,6 @@
 import { EFAULT, errnoName, type Refusal, type RefusalSlot, refuse as refuseOn } from '../linux/errno.ts'
 import type { MaybePreemptible } from '../linux/preemption.ts'
-import type { RefusalDetails } from '../linux/refusal.ts'
+import { type RefusalDetails, refusedBy } from '../linux/refusal.ts'
 import type { Task } from '../linux/task.ts'
 import type { KvmCapName } from './abi/capabilities.ts'
 import { ioctlCopiesIn, ioctlCopiesOut, ioctlSize } from './abi/ioctl-encoding.ts'
@@ -42,7 +42,11 @@ export class IoctlCall implements RefusalSlot {
   }
 
   badAddress(): number {
-    return this.refuse(EFAULT, 'KAPI-01', 'the argument points to memory that cannot be accessed')
+    const value = BigInt(Math.trunc(this.argument))
+    return this.refuse(EFAULT, 'KAPI-01', 'the argument points to memory that cannot be accessed', {
+      asked: { kind: 'buffer', name: 'argument', value },
+      chain: [refusedBy('memory', 'address of the argument', value)],
+    })
   }
 }
 

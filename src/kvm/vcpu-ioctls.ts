@@ -11,6 +11,7 @@ import {
   uabiSize,
   writeLegacyRegion,
 } from '../linux/fpu/door.ts'
+import { countSide, refusedBy } from '../linux/refusal.ts'
 import { ACCESS_READ } from '../machine/page-walk.ts'
 import { decode, struct, u64, type ValueOf } from './abi/struct-layout.ts'
 import {
@@ -35,6 +36,7 @@ import {
 } from './abi/structs.ts'
 import { readCpuidList, readEntryRoom, setCpuid, writeCpuidList } from './cpuid/vcpu-cpuid.ts'
 import { enableVcpuCap } from './enable-cap.ts'
+import { stoppedAtMsr } from './explain.ts'
 import { createStatsFile } from './files.ts'
 import {
   exchanges,
@@ -50,7 +52,7 @@ import {
   takes,
 } from './ioctl-table.ts'
 import { readLapicState, writeLapicState } from './irqchip/lapic-state.ts'
-import { hostReadMsr, hostWriteMsr } from './msr/access.ts'
+import { hostFailure, hostReadMsr, hostWriteMsr } from './msr/access.ts'
 import { setMce, setupMce } from './msr/machine-check.ts'
 import { LINEAR_FAULT } from './run/guest-linear.ts'
 import { kvmRun } from './run/run.ts'
@@ -99,7 +101,13 @@ function confidential(vcpu: Vcpu, call: IoctlCall): number {
 
 function getXsave(vcpu: Vcpu, call: IoctlCall): number {
   const size = uabiSize(vcpu.guestFpu)
-  if (size > XSAVE_BYTES) return call.refuse(EINVAL, 'XSAVE-03', `the state has ${size} bytes: use KVM_GET_XSAVE2`)
+  if (size > XSAVE_BYTES) {
+    return call.refuse(EINVAL, 'XSAVE-03', `the state has ${size} bytes: use KVM_GET_XSAVE2`, {
+      asked: { kind: 'buffer', name: 'struct kvm_xsave', value: BigInt(XSAVE_BYTES) },
+      sides: [countSide('KVM_GET_XSAVE writes, bytes', XSAVE_BYTES), countSide('state of this vCPU, bytes', size)],
+      chain: [refusedBy('guest FPU image', 'state of this vCPU, bytes', size)],
+    })
+  }
   return writeXsave(vcpu, call, XSAVE_BYTES)
 }
 
@@ -161,15 +169,22 @@ function getXcrs(vcpu: Vcpu): Partial<ValueOf<typeof kvm_xcrs>> {
 
 /** The first entry for XCR0 counts; others are ignored. XSAVE-30. */
 function setXcrs(vcpu: Vcpu, xcrs: ValueOf<typeof kvm_xcrs>, call: IoctlCall): number {
-  if (!vcpu.vm.kvm.model.has('xsave')) return call.refuse(EINVAL, 'XSAVE-30', 'the host has no XSAVE')
-  if (xcrs.nr_xcrs > MAX_XCRS || xcrs.flags !== 0)
-    return call.refuse(EINVAL, 'XSAVE-30', 'nr_xcrs is above 16 or flags are not 0')
+  if (!vcpu.vm.kvm.model.has('xsave')) {
+    return call.refuse(EINVAL, 'XSAVE-30', 'the host has no XSAVE', { chain: [refusedBy('CPUID bit', 'XSAVE', 0)] })
+  }
+  if (xcrs.nr_xcrs > MAX_XCRS || xcrs.flags !== 0) {
+    const tooMany = xcrs.nr_xcrs > MAX_XCRS
+    const sentence = tooMany ? `nr_xcrs is ${xcrs.nr_xcrs}, at most ${MAX_XCRS}` : `flags are 0x${xcrs.flags.toString(16)}, not 0`
+    return call.refuse(EINVAL, 'XSAVE-30', sentence, {
+      asked: { kind: 'list', name: tooMany ? 'nr_xcrs' : 'flags', value: BigInt(tooMany ? xcrs.nr_xcrs : xcrs.flags) },
+    })
+  }
   const entry = xcrs.xcrs.slice(0, xcrs.nr_xcrs).find((x) => x.xcr === 0)
   if (entry === undefined) return 0
   const lo = Number(entry.value & 0xffffffffn) | 0
   const hi = Number(entry.value >> 32n) | 0
   const refusal = xcr0Refusal(vcpu, lo, hi)
-  if (refusal !== null) return call.refuse(EINVAL, 'GFPU-45', refusal)
+  if (refusal !== null) return call.refuse(EINVAL, refusal.rule, refusal.sentence, refusal.details)
   setXcr0(vcpu, lo, hi)
   return 0
 }
@@ -188,11 +203,20 @@ function getCpuid2(vcpu: Vcpu, call: IoctlCall): number {
   return writeCpuidList(call, vcpu.cpuid)
 }
 
-const getMsrs = (vcpu: Vcpu, call: IoctlCall): number => transferMsrs(call, true, (index) => hostReadMsr(vcpu, index))
+function getMsrs(vcpu: Vcpu, call: IoctlCall): number {
+  return transferMsrs(call, true, (index) => {
+    const data = hostReadMsr(vcpu, index)
+    if (data === null) call.task.refusal = stoppedAtMsr(vcpu, index, null, hostFailure.why)
+    return data
+  })
+}
 
 function setMsrs(vcpu: Vcpu, call: IoctlCall): number {
   return transferMsrs(call, false, (index, data) => {
-    if (!hostWriteMsr(vcpu, index, data)) return null
+    if (!hostWriteMsr(vcpu, index, data)) {
+      call.task.refusal = stoppedAtMsr(vcpu, index, data, hostFailure.why)
+      return null
+    }
     if (index !== MSR_IA32_XFD) vcpu.vm.kvm.trace?.msr(vcpu, true, index, data)
     return data
   })

@@ -3,6 +3,7 @@ import { XFEATURE_MASK_FPSSE } from '../../isa/xfeatures.ts'
 import { compactedSize, standardSize } from '../../isa/xstate-layout.ts'
 import { E2BIG, EINVAL } from '../../linux/errno.ts'
 import { enableGuestFeatures, setUserFeatures } from '../../linux/fpu/door.ts'
+import { countSide, type RefusalDetails, refusedBy } from '../../linux/refusal.ts'
 import { CTL } from '../../machine/execution-context.ts'
 import { decode, encode } from '../abi/struct-layout.ts'
 import { kvm_cpuid_entry, kvm_cpuid_entry2, kvm_cpuid2 } from '../abi/structs.ts'
@@ -88,10 +89,11 @@ export function hypervisorBase(list: readonly CpuidEntry[]): number {
 export function setCpuid(vcpu: Vcpu, list: CpuidEntry[], call: IoctlCall): number {
   updateRuntimeCpuid(vcpu, list)
   const { profile } = vcpu.vm.kvm
-  if (vcpu.hasRun && profile.kvm.rejectsAnyCpuidAfterRun) return call.refuse(EINVAL, 'XSAVE-49', 'the vCPU has run')
+  if (vcpu.hasRun && profile.kvm.rejectsAnyCpuidAfterRun)
+    return call.refuse(EINVAL, 'XSAVE-49', 'the vCPU has run', cpuidFixed(list))
   if (vcpu.hasRun && profile.kvm.rejectsChangedCpuidAfterRun) {
     if (entriesEqual(list, vcpu.cpuid)) return 0
-    return call.refuse(EINVAL, 'XSAVE-49', 'the vCPU has run: the list must equal the one in force')
+    return call.refuse(EINVAL, 'XSAVE-49', 'the vCPU has run: the list must equal the one in force', cpuidFixed(list))
   }
   const addressSizes = findEntry(list, 0x80000008, ANY_INDEX)
   const virtualBits = addressSizes === undefined ? 0 : (addressSizes.eax >>> 8) & 0xff
@@ -111,6 +113,11 @@ export function setCpuid(vcpu: Vcpu, list: CpuidEntry[], call: IoctlCall): numbe
   afterSetCpuid(vcpu)
   return 0
 }
+
+const cpuidFixed = (list: readonly CpuidEntry[]): RefusalDetails => ({
+  asked: { kind: 'CPUID', name: 'CPUID list', value: BigInt(list.length) },
+  chain: [refusedBy('CPUID fixed', 'the vCPU has run', 1)],
+})
 
 /** What KVM derives from a new list. Linux 6.12 kvm_vcpu_after_set_cpuid(). */
 function afterSetCpuid(vcpu: Vcpu): void {
@@ -158,7 +165,12 @@ export function readCpuidList(call: IoctlCall, legacy: boolean): CpuidEntry[] | 
   const header = new Uint8Array(kvm_cpuid2.size)
   if (!call.read(call.argument, header)) return call.badAddress()
   const { nent } = decode(kvm_cpuid2, new DataView(header.buffer))
-  if (nent > KVM_MAX_CPUID_ENTRIES) return call.refuse(E2BIG, 'XSAVE-48', `${nent} entries, at most ${KVM_MAX_CPUID_ENTRIES}`)
+  if (nent > KVM_MAX_CPUID_ENTRIES) {
+    return call.refuse(E2BIG, 'XSAVE-48', `${nent} entries, at most ${KVM_MAX_CPUID_ENTRIES}`, {
+      asked: { kind: 'list', name: 'nent', value: BigInt(nent) },
+      sides: [countSide('entries given', nent), countSide('entries at most', KVM_MAX_CPUID_ENTRIES)],
+    })
+  }
   const layout = legacy ? kvm_cpuid_entry : kvm_cpuid_entry2
   const bytes = new Uint8Array(nent * layout.size)
   if (!call.read(call.argument + kvm_cpuid2.size, bytes)) return call.badAddress()

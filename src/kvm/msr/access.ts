@@ -24,18 +24,27 @@ export function writeMsr(vcpu: Vcpu, index: number, value: bigint, host: boolean
   return row === undefined ? UNSUPPORTED : row.write(vcpu, value, host)
 }
 
+/** Why the host's last access that stopped did so; `fixed`: a feature MSR after the first run. */
+export const hostFailure: { why: MsrFailure | 'fixed' } = { why: INVALID }
+
 /** KVM_GET_MSRS of one MSR: an advertised one that does not exist here reads 0. KAPI-72. Null = stop. */
 export function hostReadMsr(vcpu: Vcpu, index: number): bigint | null {
   const value = readMsr(vcpu, index, true)
   if (typeof value === 'bigint') return value
+  hostFailure.why = value
   return value === UNSUPPORTED && vcpu.vm.kvm.isAdvertisedMsr(index) ? 0n : null
 }
 
 /** KVM_SET_MSRS of one MSR. False = stop. KAPI-72, KAPI-74. */
 export function hostWriteMsr(vcpu: Vcpu, index: number, value: bigint): boolean {
-  if (vcpu.hasRun && isImmutableAfterRun(index)) return hostReadMsr(vcpu, index) === value
+  if (vcpu.hasRun && isImmutableAfterRun(index)) {
+    const same = hostReadMsr(vcpu, index) === value
+    hostFailure.why = 'fixed'
+    return same
+  }
   const result = writeMsr(vcpu, index, value, true)
   if (result === 0) return true
+  hostFailure.why = result
   return result === UNSUPPORTED && value === 0n && vcpu.vm.kvm.isAdvertisedMsr(index)
 }
 

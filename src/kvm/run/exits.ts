@@ -40,10 +40,11 @@ import {
 } from '../abi/exit-reasons.ts'
 import { KVM_RUN_PAGE } from '../abi/structs.ts'
 import { cpuidResult, guestCpuidHas, lookUpGuestCpuid } from '../cpuid/vcpu-cpuid.ts'
+import { cr4Refused, guestXfdArmed, refusedToGuest, xsetbvMisused } from '../explain.ts'
 import { GUEST_FETCH, MAPPED, NO_USER_PAGE } from '../memory/guest-memory.ts'
 import { getCr8, setCr0, setCr4, setCr8 } from '../vcpu/control-registers.ts'
 import { GUEST_INTR_STATE_NMI, REQ_EVENT, type Vcpu } from '../vcpu/vcpu.ts'
-import { setXcr0 } from '../vcpu/xcr0.ts'
+import { setXcr0, xcr0Refusal } from '../vcpu/xcr0.ts'
 import { emulationFailure, fetchInstruction } from './emulation-failure.ts'
 import { ENTER_GUEST, EXIT_TO_USER } from './exit-results.ts'
 import { handleHypercall, handleInvalidOpcode } from './hypercall.ts'
@@ -70,6 +71,7 @@ function handleException(vcpu: Vcpu): number {
   switch (vector) {
     case X86_TRAP_NM:
       vcpu.vm.kvm.trace?.deviceNotAvailable(vcpu)
+      refusedToGuest(vcpu, '#NM', () => guestXfdArmed(vcpu))
       vcpu.queueException(X86_TRAP_NM)
       return ENTER_GUEST
     case X86_TRAP_UD:
@@ -176,6 +178,7 @@ function moveToCr(vcpu: Vcpu, cr: number, register: number): number {
   if (cr === 4) {
     const ok = setCr4(vcpu, lo, seenHi)
     if (ok) vcpu.vm.kvm.trace?.controlRegister(vcpu, 4)
+    else refusedToGuest(vcpu, '#GP(0)', () => cr4Refused(vcpu, lo, seenHi))
     return completeWithGp(vcpu, ok)
   }
   const before = getCr8(vcpu)
@@ -291,7 +294,14 @@ const generalProtection: ExitHandler = (vcpu) => {
 function handleXsetbv(vcpu: Vcpu): number {
   const { context } = vcpu
   const index = context.lo(REG.RCX)
-  const ok = context.cpl === 0 && index === 0 && setXcr0(vcpu, context.lo(REG.RAX), context.lo(REG.RDX))
+  const { cpl } = context
+  const lo = context.lo(REG.RAX)
+  const hi = context.lo(REG.RDX)
+  const ok = cpl === 0 && index === 0 && setXcr0(vcpu, lo, hi)
+  if (!ok) {
+    const isMisused = cpl !== 0 || index !== 0
+    refusedToGuest(vcpu, '#GP(0)', () => (isMisused ? xsetbvMisused(vcpu, cpl, index) : xcr0Refusal(vcpu, lo, hi)!))
+  }
   return completeWithGp(vcpu, ok)
 }
 

@@ -1,4 +1,6 @@
+import { msrName } from '../../isa/msrs.ts'
 import { X86_TRAP_GP } from '../../isa/vectors.ts'
+import { refusedBy, u64Of } from '../../linux/refusal.ts'
 import { REG } from '../../machine/execution-context.ts'
 import {
   KVM_EXIT_X86_RDMSR,
@@ -7,7 +9,8 @@ import {
   KVM_MSR_EXIT_REASON_INVAL,
   KVM_MSR_EXIT_REASON_UNKNOWN,
 } from '../abi/exit-reasons.ts'
-import { readMsr, UNSUPPORTED, writeMsr } from '../msr/access.ts'
+import { msrRefused, type Reasoned, refusedToGuest } from '../explain.ts'
+import { INVALID, readMsr, UNSUPPORTED, writeMsr } from '../msr/access.ts'
 import { isMsrAllowed, KVM_MSR_FILTER_READ, KVM_MSR_FILTER_WRITE } from '../msr/filter.ts'
 import type { Vcpu } from '../vcpu/vcpu.ts'
 import { ENTER_GUEST, EXIT_TO_USER } from './exit-results.ts'
@@ -58,6 +61,7 @@ function loadResult(vcpu: Vcpu, lo: number, hi: number): void {
 function refuse(vcpu: Vcpu, index: number, isWrite: boolean, reason: number): number {
   if ((vcpu.vm.userSpaceMsrMask & reason) === 0) {
     vcpu.vm.kvm.noteMsrRefused(index, isWrite)
+    refusedToGuest(vcpu, '#GP(0)', () => msrFault(vcpu, index, isWrite, reason))
     return generalProtection(vcpu)
   }
   const { run, context } = vcpu
@@ -69,6 +73,17 @@ function refuse(vcpu: Vcpu, index: number, isWrite: boolean, reason: number): nu
   vcpu.pio.length = vcpu.vmcs.exitInstructionLength
   vcpu.completion = isWrite ? completeWrite : completeRead
   return EXIT_TO_USER
+}
+
+function msrFault(vcpu: Vcpu, index: number, isWrite: boolean, reason: number): Reasoned {
+  const { context } = vcpu
+  const value = isWrite ? u64Of(context.lo(REG.RAX), context.lo(REG.RDX)) : null
+  if (reason !== KVM_MSR_EXIT_REASON_FILTER) {
+    return msrRefused(vcpu, index, value, false, reason === KVM_MSR_EXIT_REASON_UNKNOWN ? UNSUPPORTED : INVALID)
+  }
+  const asked = { kind: 'MSR', name: msrName(index), value } as const
+  const chain = [refusedBy('MSR', "the VM's filter (KVM_X86_SET_MSR_FILTER)", u64Of(index))]
+  return { rule: 'KAPI-76', sentence: `${asked.name} is denied by the VM's MSR filter`, details: { asked, chain } }
 }
 
 function completeRead(vcpu: Vcpu): number {

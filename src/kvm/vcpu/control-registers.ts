@@ -194,6 +194,9 @@ export function getCr8(vcpu: Vcpu): number {
   return vcpu.lapic !== null ? vcpu.lapic.cr8 : vcpu.context.ctlLo(CTL.CR8)
 }
 
+/** Reason of `sregsRefusal` for CR4 bits that nobody has. */
+export const CR4_FOREIGN = 'CR4 has a bit that KVM or the guest CPUID does not have'
+
 /**
  * Whether a set of special registers may be loaded together. KAPI-43; Linux 6.12 kvm_is_valid_sregs().
  * @returns null, or why not
@@ -206,7 +209,7 @@ export function sregsRefusal(vcpu: Vcpu, cr0: bigint, cr3: bigint, cr4: bigint, 
     if (!(c4.lo & X86_CR4_PAE) || !(e.lo & EFER_LMA)) return 'long mode with paging needs CR4.PAE and EFER.LMA'
     if (!isLegalCr3(vcpu, bitsOf(cr3).hi)) return 'CR3 is beyond MAXPHYADDR'
   } else if (e.lo & EFER_LMA || csL !== 0) return 'EFER.LMA or CS.L without long mode'
-  if (!isValidCr4(vcpu, c4.lo, c4.hi)) return 'CR4 has a bit that KVM or the guest CPUID does not have'
+  if (!isValidCr4(vcpu, c4.lo, c4.hi)) return CR4_FOREIGN
   if (!isValidCr0(c0.lo, c0.hi)) return 'CR0 is not a legal combination'
   return isValidEfer(vcpu, e.lo, e.hi) ? null : 'EFER has a bit that KVM or the guest CPUID does not have'
 }

@@ -5,9 +5,10 @@ import { SEGMENT } from '../../machine/memory-map.ts'
 import { KVM_MP_STATE_RUNNABLE } from '../abi/exit-reasons.ts'
 import type { ValueOf } from '../abi/struct-layout.ts'
 import type { kvm_sregs2 } from '../abi/structs.ts'
+import { cr4Foreign } from '../explain.ts'
 import type { IoctlCall } from '../ioctl-table.ts'
 import { apicBaseRefusal, setApicBase } from './apic-base.ts'
-import { getCr8, setCr8, sregsRefusal, storeCr4 } from './control-registers.ts'
+import { CR4_FOREIGN, getCr8, setCr8, sregsRefusal, storeCr4 } from './control-registers.ts'
 import { deliverPayloadForUser } from './events.ts'
 import { type KvmSregs, readContextSregs, SEGMENTS_OF_SREGS, writeDtable, writeSegment } from './registers.ts'
 import { REQ_EVENT, type Vcpu } from './vcpu.ts'
@@ -55,7 +56,10 @@ function readPdptrs(vcpu: Vcpu): bigint[] {
 /** Checks first, then loads: a refused call leaves everything as it was. KAPI-43..46; Linux 6.12 __set_sregs_common(). */
 function setCommon(vcpu: Vcpu, s: CommonSregs, call: IoctlCall): number {
   const refusal = sregsRefusal(vcpu, s.cr0, s.cr3, s.cr4, s.efer, s.cs.l)
-  if (refusal !== null) return call.refuse(EINVAL, 'KAPI-43', refusal)
+  if (refusal !== null) {
+    const foreign = refusal === CR4_FOREIGN ? cr4Foreign(vcpu, Number(s.cr4 & 0xffffffffn), Number(s.cr4 >> 32n)) : null
+    return call.refuse(EINVAL, 'KAPI-43', foreign?.sentence ?? refusal, foreign?.details)
+  }
   const apic = apicBaseRefusal(vcpu, s.apic_base)
   if (apic !== null) return call.refuse(EINVAL, 'KAPI-44', apic)
   setApicBase(vcpu, Number(s.apic_base))

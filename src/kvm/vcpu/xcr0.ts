@@ -8,24 +8,26 @@ import {
   XFEATURE_MASK_YMM,
 } from '../../isa/xfeatures.ts'
 import { updateRuntimeCpuid } from '../cpuid/vcpu-cpuid.ts'
+import { type Reasoned, xcr0Foreign, xcr0Incomplete } from '../explain.ts'
 import type { Vcpu } from './vcpu.ts'
 
+const MPX = XFEATURE_MASK_BNDREGS | XFEATURE_MASK_BNDCSR
 const EXTENDED = ~(XFEATURE_MASK_FP | XFEATURE_MASK_SSE)
 
 /** Null if `value` may be XCR0 of this vCPU, else the first rule it breaks. GFPU-45. */
-export function xcr0Refusal(vcpu: Vcpu, lo: number, hi: number): string | null {
-  if (!(lo & XFEATURE_MASK_FP)) return 'x87 (bit 0) must be set'
-  if (lo & XFEATURE_MASK_YMM && !(lo & XFEATURE_MASK_SSE)) return 'YMM without SSE'
+export function xcr0Refusal(vcpu: Vcpu, lo: number, hi: number): Reasoned | null {
+  if (!(lo & XFEATURE_MASK_FP)) return xcr0Incomplete(vcpu, lo, XFEATURE_MASK_FP, 'x87 (bit 0) must be set')
+  if (lo & XFEATURE_MASK_YMM && !(lo & XFEATURE_MASK_SSE)) return xcr0Incomplete(vcpu, lo, XFEATURE_MASK_SSE, 'YMM without SSE')
   const allowed = vcpu.guestSupportedXcr0 | XFEATURE_MASK_FP
-  if (hi !== 0 || (lo & ~allowed) !== 0)
-    return `bits 0x${((lo & ~allowed) >>> 0).toString(16)} are not in the guest's CPUID or not in KVM`
-  const mpx = lo & (XFEATURE_MASK_BNDREGS | XFEATURE_MASK_BNDCSR)
-  if (mpx !== 0 && mpx !== (XFEATURE_MASK_BNDREGS | XFEATURE_MASK_BNDCSR)) return 'BNDREGS and BNDCSR go together'
+  if (hi !== 0 || (lo & ~allowed) !== 0) return xcr0Foreign(vcpu, lo, hi, lo & ~allowed)
+  const mpx = lo & MPX
+  if (mpx !== 0 && mpx !== MPX) return xcr0Incomplete(vcpu, lo, MPX, 'BNDREGS and BNDCSR go together')
   const avx512 = lo & XFEATURE_MASK_AVX512
   if (avx512 !== 0 && (avx512 !== XFEATURE_MASK_AVX512 || !(lo & XFEATURE_MASK_YMM)))
-    return 'AVX-512 needs all three components and YMM'
+    return xcr0Incomplete(vcpu, lo, XFEATURE_MASK_AVX512 | XFEATURE_MASK_YMM, 'AVX-512 needs all three components and YMM')
   const tiles = lo & XFEATURE_MASK_XTILE
-  if (tiles !== 0 && tiles !== XFEATURE_MASK_XTILE) return 'XTILE_CFG and XTILE_DATA go together'
+  if (tiles !== 0 && tiles !== XFEATURE_MASK_XTILE)
+    return xcr0Incomplete(vcpu, lo, XFEATURE_MASK_XTILE, 'XTILE_CFG and XTILE_DATA go together')
   return null
 }
 
