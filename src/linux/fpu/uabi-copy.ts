@@ -13,7 +13,7 @@ import {
   XSAVE_LEGACY_AND_HEADER,
   XSTATE_BV_OFFSET,
 } from '../../isa/xfeatures.ts'
-import { compactedOffset } from '../../isa/xstate-layout.ts'
+import { compactedOffset, compactedPlacement } from '../../isa/xstate-layout.ts'
 import type { MachineMemory } from '../../machine/machine-memory.ts'
 import { describeComponents, type RefusalDetails, refusedBy, u64Of } from '../refusal.ts'
 import type { XstateConfig } from './config.ts'
@@ -27,6 +27,10 @@ export function componentAt(config: XstateConfig, fpstate: FpState, component: n
   const offset = config.compacted ? compactedOffset(config.layout, fpstate.xcompBv, component) : config.layout.offsets[component]
   return fpstate.image + offset
 }
+
+/** Where components lie in a kernel buffer, in bytes from its image on, by number. */
+const offsetsIn = (config: XstateConfig, { xcompBv }: FpState): Int32Array | Uint32Array =>
+  config.compacted ? compactedPlacement(config.layout, xcompBv) : config.layout.offsets
 
 /** Copies `length` bytes of machine memory at `from`. `into` may be machine memory itself, which then costs no view. */
 function move(mem: MachineMemory, from: number, into: Uint8Array, to: number, length: number): void {
@@ -64,17 +68,30 @@ export function copyToUabi(
   legacyToUabi(config, mem, fpstate.image, into, at, xstateBv)
   if (size <= XSTATE_BV_OFFSET) return
   put32(into, at + XSTATE_BV_OFFSET, xstateBv)
+  const offsets = offsetsIn(config, fpstate)
   let end = XSTATE_BV_OFFSET + 4
+  // Components that follow each other in both forms go in one piece: a call costs more than the bytes of most of them.
+  let to = 0
+  let from = 0
+  let length = 0
   for (const { nr, offset, size: bytes } of config.uabiOrder) {
     if (((xstateBv >>> nr) & 1) === 0) continue
     if (offset >= size) break
-    into.fill(0, at + end, at + offset)
+    if (offset > end) into.fill(0, at + end, at + offset)
+    end = offset + bytes
+    const source = fpstate.image + offsets[nr]
     if (nr === XFEATURE_PKRU) {
       put32(into, at + offset, pkru)
       put32(into, at + offset + 4, 0)
-    } else move(mem, componentAt(config, fpstate, nr), into, at + offset, Math.min(bytes, size - offset))
-    end = offset + bytes
+    } else if (offset === to + length && source === from + length) length += Math.min(bytes, size - offset)
+    else {
+      if (length > 0) move(mem, from, into, at + to, length)
+      to = offset
+      from = source
+      length = Math.min(bytes, size - offset)
+    }
   }
+  if (length > 0) move(mem, from, into, at + to, length)
   if (end < size) into.fill(0, at + end, at + size)
 }
 
@@ -185,12 +202,28 @@ export function copyFromUabi(config: XstateConfig, mem: MachineMemory, fpstate: 
     if (from === mem.u8) mem.u8.copyWithin(to, at + offset, at + offset + length)
     else mem.u8.set(from.subarray(at + offset, at + offset + length), to)
   }
-  if ((xstateBv & XFEATURE_MASK_FP) !== 0) copy(image, 0, FXSAVE.XMM)
-  else if ((xstateBv & (XFEATURE_MASK_SSE | XFEATURE_MASK_YMM)) !== 0) copy(image + FXSAVE.MXCSR, FXSAVE.MXCSR, 8)
-  if ((xstateBv & XFEATURE_MASK_SSE) !== 0) copy(image + FXSAVE.XMM, FXSAVE.XMM, FXSAVE.RESERVED - FXSAVE.XMM)
-  for (const { nr, offset, size } of config.uabiOrder) {
-    if (((xstateBv >>> nr) & 1) !== 0) copy(componentAt(config, fpstate, nr), offset, size)
+  if ((xstateBv & XFEATURE_MASK_FPSSE) === XFEATURE_MASK_FPSSE) copy(image, 0, FXSAVE.RESERVED)
+  else {
+    if ((xstateBv & XFEATURE_MASK_FP) !== 0) copy(image, 0, FXSAVE.XMM)
+    else if ((xstateBv & (XFEATURE_MASK_SSE | XFEATURE_MASK_YMM)) !== 0) copy(image + FXSAVE.MXCSR, FXSAVE.MXCSR, 8)
+    if ((xstateBv & XFEATURE_MASK_SSE) !== 0) copy(image + FXSAVE.XMM, FXSAVE.XMM, FXSAVE.RESERVED - FXSAVE.XMM)
   }
+  const offsets = offsetsIn(config, fpstate)
+  let to = 0
+  let source = 0
+  let length = 0
+  for (const { nr, offset, size } of config.uabiOrder) {
+    if (((xstateBv >>> nr) & 1) === 0) continue
+    const target = image + offsets[nr]
+    if (target === to + length && offset === source + length) length += size
+    else {
+      if (length > 0) copy(to, source, length)
+      to = target
+      source = offset
+      length = size
+    }
+  }
+  if (length > 0) copy(to, source, length)
   fpstate.xstateBv = (fpstate.xstateBv & config.supervisor) | xstateBv
   if ((xstateBv & XFEATURE_MASK_PKRU) === 0) return -1
   return get32(from, at + config.layout.offsets[XFEATURE_PKRU]) >>> 0
