@@ -77,7 +77,7 @@ export interface XstateConfig {
 
 /** Bytes of a kernel buffer with these features. */
 export function kernelSize(config: XstateConfig, features: number): number {
-  return config.compacted ? compactedSize(config.layout, features) : standardSize(config.layout, features)
+  return config.compacted ? compactedSize(config.layout, features) : userSize(config.layout, config.profile, features)
 }
 
 /** Components whose CPU feature is missing, whatever CPUID leaf 0DH says (PERM-02). */
@@ -123,7 +123,9 @@ export function xstateConfig(
 ): XstateConfig {
   const questions = profile.fpu
   const layout = model.xstate
-  const xsave = model.has('xsave') && (model.xcr0Supported & XFEATURE_MASK_FPSSE) === XFEATURE_MASK_FPSSE
+  // PERM-03; MPX and APX claim the same place in the standard form.
+  const clash = questions.refusesMpxWithApx && model.has('mpx') && model.has('apx')
+  const xsave = model.has('xsave') && (model.xcr0Supported & XFEATURE_MASK_FPSSE) === XFEATURE_MASK_FPSSE && !clash
   const xsaves = model.has('xsaves')
   const gates = gateMask(model)
   const userMax = xsave ? model.xcr0Supported & questions.userSupported & gates : XFEATURE_MASK_FPSSE
@@ -135,7 +137,7 @@ export function xstateConfig(
   const guestDefault = kernelMax & ~dynamic
   const userDefault = userMax & ~dynamic
   const compacted = xsave && (xsaves || model.has('xsavec'))
-  const sizeOf = (mask: number) => (compacted ? compactedSize(layout, mask) : standardSize(layout, mask))
+  const sizeOf = (mask: number) => (compacted ? compactedSize(layout, mask) : userSize(layout, profile, mask))
   const userMaxSize = userSize(layout, profile, userMax)
   const ia32 = options.ia32Emulation ?? true
   const frame = ia32 ? 736 : 440
