@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import type { CpuModel } from '../../../src/isa/cpu-model.ts'
 import { cpuModelFacts } from '../../../src/isa/cpu-models/index.ts'
 import { userSize, xstateConfig } from '../../../src/linux/fpu/config.ts'
+import { XCR0, XFD, XSS } from '../../../src/machine/memory-map.ts'
 import { XRSTOR, XRSTORS, XSAVE, XSAVEC, XSAVEOPT, XSAVES } from '../../../src/machine/xsave/forms.ts'
 import { kernelProfile, kernelProfiles } from '../../../src/profiles/index.ts'
 import { bootHost, model } from '../host.ts'
@@ -38,8 +39,11 @@ describe('feature configurations of Sapphire Rapids [PERM-11, PERM §3, §13]', 
   ])(
     '%s: every processor has the XCR0 (%i) and IA32_XSS (%i) of its kernel, LBR included, and XFD armed [PERM-11, PERM-13, PERM-34]',
     (profile, xcr0, xss) => {
-      for (const cpu of bootHost({ profile }).machine.processors) {
-        expect([cpu.xcr0, cpu.xss, cpu.xfd]).toEqual([xcr0, xss, 0x40000])
+      const kernel = bootHost({ profile })
+      const { i32 } = kernel.machine.mem
+      for (const { processor } of kernel.cpus) {
+        const register = (offset: number) => i32[(processor.registerFile + offset) >> 2]
+        expect([register(XCR0), register(XSS), register(XFD)]).toEqual([xcr0, xss, 0x40000])
       }
     },
   )
@@ -53,14 +57,11 @@ describe('components of a kernel', () => {
     ['linux-6.6', 0x602e7, 0xc00],
     ['linux-6.12', 0x602e7, 0xc00],
     ['linux-6.18', 0xe02e7, 0x1c00],
-  ])(
-    '%s on a chip with everything: user %i, supervisor %i, dynamic XTILE_DATA only [PERM-01]',
-    (profile, user, supervisor) => {
-      const config = configOf('GraniteRapids,+apx', profile)
-      expect([config.userMax, config.supervisor]).toEqual([user, supervisor])
-      expect(config.dynamic).toBe(user & 0x40000)
-    },
-  )
+  ])('%s on a chip with everything: user %i, supervisor %i, dynamic XTILE_DATA only [PERM-01]', (profile, user, supervisor) => {
+    const config = configOf('GraniteRapids,+apx', profile)
+    expect([config.userMax, config.supervisor]).toEqual([user, supervisor])
+    expect(config.dynamic).toBe(user & 0x40000)
+  })
 
   test.each([
     ['no XFD: no XTILE_DATA', 'SapphireRapids', 'xfd', 0x202e7, 0xc00],

@@ -1,6 +1,14 @@
 import { expect, test } from 'vitest'
-import { allocateGuestFpu } from '../../../src/linux/fpu/door.ts'
+import { allocateGuestFpu, ensureRegistersLoaded } from '../../../src/linux/fpu/door.ts'
+import { flushFpu } from '../../../src/linux/fpu/lifecycle.ts'
+import { groupPermission } from '../../../src/linux/fpu/permission.ts'
+import { handleXfdFault } from '../../../src/linux/fpu/xfd-fault.ts'
+import type { PinnedProcessor } from '../../../src/linux/processor.ts'
 import { sigaltstack } from '../../../src/linux/signal/alt-stack.ts'
+import { compatTable } from '../../../src/linux/syscalls/table.ts'
+import type { Task } from '../../../src/linux/task.ts'
+import { COUNT_XFD } from '../../../src/machine/counters.ts'
+import { REG } from '../../../src/machine/execution-context.ts'
 import { bootHost, CallingProcess, E } from '../host.ts'
 
 const arch_prctl = 158
@@ -13,6 +21,11 @@ const REQ_GUEST_PERM = 0x1025
 function get(process: CallingProcess, option: number): number {
   expect(process.call(arch_prctl, option, process.scratch)).toBe(0)
   return process.task.mm.getUserLong(process.scratch)
+}
+
+/** A second thread of the process: CLONE_VM, _FS, _FILES, _SIGHAND, _THREAD. */
+function newThread(process: CallingProcess): Task {
+  return process.kernel.tasks.get(process.call(56, 0x10f00, 0x10000000))!
 }
 
 /** sigaltstack with a stack of `size` bytes. */
@@ -124,4 +137,164 @@ test('before 6.16 a grant drops supervisor bits from the stored permission, late
   const after = new CallingProcess(bootHost({ profile: 'linux-6.18' }))
   after.call(arch_prctl, REQ_PERM, 18)
   expect(after.task.fpu.perm.statePerm).toBe(0x60ee7)
+})
+
+test('host and guest options exist from the release that brought them [PERM-18]', () => {
+  const walk = (profile: string) => {
+    const p = new CallingProcess(bootHost({ profile }))
+    return [p.call(arch_prctl, GET_PERM, p.scratch), p.call(arch_prctl, GET_GUEST_PERM, p.scratch)]
+  }
+  expect(walk('linux-5.15')).toEqual([-E.EINVAL, -E.EINVAL])
+  expect(walk('linux-5.16')).toEqual([0, -E.EINVAL])
+  expect(walk('linux-5.17')).toEqual([0, 0])
+})
+
+test('a 32-bit process may use every option, through its own system-call table [PERM-18]', () => {
+  const p = new CallingProcess(bootHost())
+  const compat = (...args: number[]) => {
+    args.forEach((value, i) => void p.task.context.set([REG.RBX, REG.RCX][i], value, 0))
+    p.task.args.compat = true
+    return compatTable[384]!.run(p.task, p.task.args)
+  }
+  expect(compat(REQ_PERM, 18)).toBe(0)
+  expect(compat(REQ_GUEST_PERM, 18)).toBe(0)
+  expect(compat(REQ_PERM, 17)).toBe(-E.EOPNOTSUPP)
+  expect(compat(0x1026, 0)).toBe(-E.EINVAL)
+  expect([get(p, GET_PERM), get(p, GET_GUEST_PERM)]).toEqual([0x602e7, 0x602e7])
+})
+
+test('GET shows neither supervisor components nor the lock [PERM-15]', () => {
+  const p = new CallingProcess(bootHost({ profile: 'linux-6.18' }))
+  allocateGuestFpu(p.task)
+  expect(p.task.fpu.guestPerm).toMatchObject({ statePerm: 0x21ee7, locked: true })
+  expect(p.call(arch_prctl, GET_GUEST_PERM, p.scratch)).toBe(0)
+  expect(new DataView(p.bytes(p.scratch, 8).buffer).getBigUint64(0, true)).toBe(0x202e7n)
+})
+
+test('the checks come in their order: number, kind, already permitted, locked [PERM-17]', () => {
+  const locked = new CallingProcess(bootHost())
+  allocateGuestFpu(locked.task)
+  expect(locked.call(arch_prctl, REQ_GUEST_PERM, 19)).toBe(-E.EINVAL)
+  expect(locked.call(arch_prctl, REQ_GUEST_PERM, 9)).toBe(-E.EOPNOTSUPP)
+  expect(locked.call(arch_prctl, REQ_GUEST_PERM, 18)).toBe(-E.EBUSY)
+  const permitted = new CallingProcess(bootHost())
+  expect(permitted.call(arch_prctl, REQ_PERM, 18)).toBe(0)
+  // A small stack set by another thread would be ENOSPC, were the permission not there already.
+  permitted.task.altStack = { sp: 0x10000000, size: 2048, flags: 0 }
+  expect(permitted.call(arch_prctl, REQ_PERM, 18)).toBe(0)
+})
+
+test('a grant writes the new sizes into the record and leaves every buffer small [PERM-20]', () => {
+  const p = new CallingProcess(bootHost())
+  const thread = newThread(p)
+  expect(p.call(arch_prctl, REQ_PERM, 18)).toBe(0)
+  expect(p.call(arch_prctl, REQ_GUEST_PERM, 18)).toBe(0)
+  expect(p.task.fpu.perm).toMatchObject({ kernelSize: 10752, userSize: 11008 })
+  // The guest request of this kernel counts what is permitted only: the supervisor components are in the record.
+  expect(p.task.fpu.guestPerm).toMatchObject({ kernelSize: 10752, userSize: 11008 })
+  for (const { fpu } of [p.task, thread])
+    expect(fpu.fpstate).toMatchObject({ size: 2560, userSize: 2816, xfeatures: 0x20ee7, xfd: 0x40000 })
+})
+
+test('the grant adds component 18 alone; 17 was there [PERM-19]', () => {
+  const p = new CallingProcess(bootHost())
+  const before = get(p, GET_PERM)
+  p.call(arch_prctl, REQ_PERM, 18)
+  expect(before & 0x60000).toBe(0x20000)
+  expect(get(p, GET_PERM) ^ before).toBe(0x40000)
+})
+
+test("a thread uses the leader's record and starts small, with XFD set [PERM-25]", () => {
+  const p = new CallingProcess(bootHost())
+  p.call(arch_prctl, REQ_PERM, 18)
+  const cpu = p.task.cpu as PinnedProcessor
+  ensureRegistersLoaded(cpu)
+  cpu.processor.writeXfdErr(0x40000)
+  handleXfdFault(cpu, p.task)
+  expect(p.task.fpu.fpstate.size).toBe(10752)
+  const thread = newThread(p)
+  expect(thread.group).toBe(p.task.group)
+  expect(groupPermission(thread, false)).toBe(p.task.fpu.perm)
+  expect(thread.fpu.perm.statePerm).toBe(0x20ee7)
+  expect(thread.fpu.fpstate).toMatchObject({ size: 2560, xfd: 0x40000 })
+})
+
+test('exec resets permissions and lock, gives the large buffer back and sets XFD again [PERM-14, PERM-22, PERM-26]', () => {
+  const kernel = bootHost()
+  const p = new CallingProcess(kernel)
+  const { fpu } = p.task
+  const cpu = p.task.cpu as PinnedProcessor
+  const small = kernel.heap.bytesInUse
+  p.call(arch_prctl, REQ_PERM, 18)
+  p.call(arch_prctl, REQ_GUEST_PERM, 18)
+  allocateGuestFpu(p.task)
+  const withGuest = kernel.heap.bytesInUse
+  ensureRegistersLoaded(cpu)
+  cpu.processor.writeXfdErr(0x40000)
+  handleXfdFault(cpu, p.task)
+  expect([kernel.heap.bytesInUse > withGuest, cpu.processor.xfd]).toEqual([true, 0])
+  flushFpu(cpu, p.task)
+  expect(kernel.heap.bytesInUse).toBe(withGuest)
+  expect(withGuest).toBeGreaterThan(small)
+  expect(fpu.fpstate).toBe(fpu.embedded)
+  expect(fpu.perm).toEqual({ statePerm: 0x20ee7, locked: false, kernelSize: 2560, userSize: 2816 })
+  expect(fpu.guestPerm).toEqual({ statePerm: 0x20ee7, locked: false, kernelSize: 2560, userSize: 2816 })
+  ensureRegistersLoaded(cpu)
+  expect(cpu.processor.xfd).toBe(0x40000)
+})
+
+test('the default guest permission has CET_S from 6.17 on [PERM-14]', () => {
+  const { guestPerm, perm } = new CallingProcess(bootHost({ profile: 'linux-6.18' })).task.fpu
+  expect([perm.statePerm, guestPerm.statePerm]).toEqual([0x20ee7, 0x21ee7])
+})
+
+test('a fork takes the records of the leader, not of the thread that forks [PERM-24]', () => {
+  const kernel = bootHost()
+  const p = new CallingProcess(kernel)
+  const thread = newThread(p)
+  p.call(arch_prctl, REQ_PERM, 18)
+  p.leave()
+  kernel.scheduler.switchTo(kernel.cpus[0], thread)
+  const forking = Object.assign(Object.create(CallingProcess.prototype), { kernel, task: thread, scratch: p.scratch })
+  const child = kernel.tasks.get(forking.call(57))!
+  expect(thread.fpu.perm.statePerm).toBe(0x20ee7)
+  expect(child.fpu.perm.statePerm).toBe(0x602e7)
+})
+
+test('without a dynamic component a fork inherits nothing, not even the lock [PERM-13, PERM-24]', () => {
+  const kernel = bootHost({ cpu: 'Icelake-Server' })
+  const p = new CallingProcess(kernel)
+  allocateGuestFpu(p.task)
+  expect(p.task.fpu.guestPerm.locked).toBe(true)
+  expect(kernel.tasks.get(p.call(57))!.fpu.guestPerm.locked).toBe(false)
+  expect(kernel.machine.counters.msrWritesOf[COUNT_XFD]).toBe(0)
+})
+
+test("another thread's small alternate stack blocks a request, one without any does not [PERM-28]", () => {
+  const p = new CallingProcess(bootHost())
+  const thread = newThread(p)
+  thread.altStack = { sp: 0x10000000, size: 4096, flags: 0 }
+  expect(p.call(arch_prctl, REQ_PERM, 18)).toBe(-E.ENOSPC)
+  expect(p.task.refusal?.because).toContain(`thread ${thread.tid}`)
+  expect(p.task.fpu.perm).toMatchObject({ statePerm: 0x20ee7, userSize: 2816 })
+  thread.altStack = { sp: 0, size: 0, flags: 2 }
+  expect(p.call(arch_prctl, REQ_PERM, 18)).toBe(0)
+})
+
+test('without a dynamic component only strict mode looks beyond 2048 bytes [PERM-29]', () => {
+  const lax = new CallingProcess(bootHost({ cpu: 'Skylake-Server' }))
+  expect(altStack(lax, 2048)).toBe(0)
+  const strict = new CallingProcess(bootHost({ cpu: 'Skylake-Server', strictSigaltstack: true }))
+  // 3632 - (2696 + 116) + 2696
+  expect(altStack(strict, 3516)).toBe(-E.ENOMEM)
+  expect(altStack(strict, 3517)).toBe(0)
+})
+
+test('a size between the two limits blocks the grant and is accepted after it [PERM-30]', () => {
+  const p = new CallingProcess(bootHost())
+  expect(altStack(p, 11900)).toBe(0)
+  expect(p.call(arch_prctl, REQ_PERM, 18)).toBe(-E.ENOSPC)
+  p.task.altStack = { sp: 0, size: 0, flags: 2 }
+  expect(p.call(arch_prctl, REQ_PERM, 18)).toBe(0)
+  expect(altStack(p, 11900)).toBe(0)
 })
