@@ -275,7 +275,7 @@ test("another thread's small alternate stack blocks a request, one without any d
   const thread = newThread(p)
   thread.altStack = { sp: 0x10000000, size: 4096, flags: 0 }
   expect(p.call(arch_prctl, REQ_PERM, 18)).toBe(-E.ENOSPC)
-  expect(p.task.refusal?.because).toContain(`thread ${thread.tid}`)
+  expect(p.task.refusal?.sentence).toContain(`thread ${thread.tid}`)
   expect(p.task.fpu.perm).toMatchObject({ statePerm: 0x20ee7, userSize: 2816 })
   thread.altStack = { sp: 0, size: 0, flags: 2 }
   expect(p.call(arch_prctl, REQ_PERM, 18)).toBe(0)

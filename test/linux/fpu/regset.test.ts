@@ -193,7 +193,7 @@ describe('NT_PRFPREG', () => {
     const bytes = new Uint8Array(512)
     getFxregs(task, bytes)
     bytes[160] = 0x99
-    expect(setFxregs(task, bytes)).toBe(0)
+    expect(setFxregs(t.tracer.task, task, bytes)).toBe(0)
     expect(task.fpu.fpstate.xstateBv).toBe(7)
     expect([t.get()[160], t.get()[576]]).toEqual([0x99, 0x44])
   })
