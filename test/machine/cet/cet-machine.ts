@@ -201,14 +201,15 @@ export class GuestCet extends CetMachine {
   readonly host: BareHost
   readonly ctx: ExecutionContext
   readonly vmcs: Vmcs
-  private static readonly HPA = 0x300000
+  readonly second = new SecondStage()
+  static readonly HPA = 0x300000
   protected readonly memory = PHYSICAL_BASE + GuestCet.HPA
 
   constructor(cpl: Level, engine: EngineOptions = {}) {
     super(cpl)
     this.host = new BareHost({ engine })
     const { machine } = this.host
-    const second = new SecondStage()
+    const { second } = this
     for (let i = 0; i < 512; i++) second.map(i, (GuestCet.HPA >> 12) + i, EPT_READ | EPT_WRITE | EPT_EXECUTE)
     this.ctx = machine.newContext()
     this.vmcs = new Vmcs(this.ctx, machine.newAddressSpace(second), {
@@ -261,6 +262,7 @@ const EXITS = new Map([
   [2, 'triple fault'],
   [28, 'cr'],
   [33, 'invalid state'],
+  [48, 'EPT violation'],
   [52, 'budget'],
 ])
 

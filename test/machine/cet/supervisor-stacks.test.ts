@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { CTL, REG } from '../../../src/machine/execution-context.ts'
 import { SEGMENT } from '../../../src/machine/memory-map.ts'
+import { EPT_READ, EPT_WRITE } from '../../../src/machine/second-stage.ts'
 import {
   CODE_USER,
   CODE0,
@@ -262,6 +263,31 @@ describe('an interruption of CPL 0', () => {
     m.ssp = SUPERVISOR_SHADOW
     expect(m.run('do_int')).toMatchObject({ vector: PF, errorCode: 0x42, rip: addressOf('do_int') + 2 })
     expect([m.ssp, m.reg(RSP)]).toEqual([SUPERVISOR_SHADOW, STACK_TOP])
+  })
+
+  test('an exception with an error code that VM entry injects leaves both frames [CET-30, CET-56]', () => {
+    m.vmcs.entryInterruptionInfo = 0x80000b00 | CP
+    m.vmcs.entryErrorCode = 1
+    expect(m.run('nothing')).toMatchObject(inHandler(CP))
+    expect([m.word(m.reg(RSP)), m.ssp, m.word(TOP - 16)]).toEqual([1n, TOP - 24, BigInt(addressOf('nothing'))])
+  })
+
+  test('an EPT violation on the new shadow stack stops the delivery with its token free, so that it can be made again [CET-56]', () => {
+    m.setGate(0x80, handler(0x80), 1)
+    const page = IST_TOKEN >> 12
+    m.second.map(page, (GuestCet.HPA >> 12) + page, EPT_READ)
+    expect(m.run('do_int')).toMatchObject({ vector: 'EPT violation' })
+    expect([m.vmcs.exitGpa, m.vmcs.idtVectoringInfo & 0xff, m.word(IST_TOKEN), m.ssp]).toEqual([
+      IST_TOKEN,
+      0x80,
+      BigInt(IST_TOKEN),
+      TOP,
+    ])
+    m.second.map(page, (GuestCet.HPA >> 12) + page, EPT_READ | EPT_WRITE)
+    m.vmcs.entryInterruptionInfo = m.vmcs.idtVectoringInfo
+    m.vmcs.entryInstructionLength = 0
+    expect(m.go()).toMatchObject(inHandler(0x80))
+    expect([m.ssp, m.word(IST_TOKEN)]).toEqual([IST_TOKEN - 24, busy(IST_TOKEN)])
   })
 
   test('SYSCALL at CPL 0 parks SSP, too [CET-56]', () => {
