@@ -131,8 +131,9 @@ export class Kvm {
     this.host = host
     const withoutMpx = this.caps.has('MPX') ? 0 : XFEATURE_MASK_BNDREGS | XFEATURE_MASK_BNDCSR
     const withoutAmx = profile.kvm.offersAmx ? 0 : XFEATURE_MASK_XTILE
-    // Whatever is dynamic, tile data or an invented component, guests can have (GFPU-07).
-    const virtualizable = KVM_SUPPORTED_XCR0 | profile.fpu.userDynamic
+    // Whatever is dynamic, tile data or an invented component, guests can have (GFPU-07). Without XSAVE there is no XCR0, and x87
+    // and SSE are no components of it.
+    const virtualizable = xstate.xsave ? KVM_SUPPORTED_XCR0 | profile.fpu.userDynamic : 0
     this.supportedXcr0 = (this.hostXcr0 & virtualizable & ~withoutMpx & ~withoutAmx) >>> 0
     // CET_U and CET_S go with SHSTK and IBT (CET-20), which this KVM does not virtualize.
     this.supportedXss = (this.hostXss & profile.kvm.supportedXss & ~XFEATURE_MASK_CET) >>> 0

@@ -88,15 +88,21 @@ function trimOf(vcpu: Vcpu): number {
 }
 
 function writeXsave(vcpu: Vcpu, call: IoctlCall, size: number): number {
-  if (isConfidential(vcpu.guestFpu)) return confidential(vcpu, call)
   const { u8 } = vcpu.context.mem
   const image = uabiBuffer(vcpu.guestFpu)
-  copyGuestFpuToUabi(vcpu.guestFpu, u8, image, size, trimOf(vcpu), vcpu.pkru)
+  if (isConfidential(vcpu.guestFpu)) {
+    const refused = confidential(vcpu, call)
+    if (refused < 0) return refused
+    u8.fill(0, image, image + size)
+  } else copyGuestFpuToUabi(vcpu.guestFpu, u8, image, size, trimOf(vcpu), vcpu.pkru)
   return call.mm.copyToUser(call.argument, u8, image, size) ? 0 : call.badAddress()
 }
 
-function confidential(vcpu: Vcpu, call: IoctlCall): number {
-  return vcpu.vm.kvm.profile.xsave.protectedStateIsEinval ? call.refuse(EINVAL, 'GFPU-24', 'the register state is encrypted') : 0
+/** What becomes of an ioctl on encrypted registers: refused, or 0 for "nothing is read, nothing is written". GFPU-24, XSAVE-31. */
+function confidential(vcpu: Vcpu, call: IoctlCall, rule = 'GFPU-24'): number {
+  const { kvm, hasProtectedState } = vcpu.vm
+  if (!hasProtectedState || !kvm.profile.xsave.protectedStateIsEinval) return 0
+  return call.refuse(EINVAL, rule, 'the register state is encrypted')
 }
 
 function getXsave(vcpu: Vcpu, call: IoctlCall): number {
@@ -127,8 +133,11 @@ function setXsave(vcpu: Vcpu, call: IoctlCall): number {
   return 0
 }
 
-function getFpu(vcpu: Vcpu, call: IoctlCall): ValueOf<typeof kvm_fpu> | number {
-  if (isConfidential(vcpu.guestFpu)) return confidential(vcpu, call)
+function getFpu(vcpu: Vcpu, call: IoctlCall): Partial<ValueOf<typeof kvm_fpu>> | number {
+  if (isConfidential(vcpu.guestFpu)) {
+    const refused = confidential(vcpu, call)
+    return refused < 0 ? refused : {}
+  }
   const f = newFxsaveFields()
   readLegacyRegion(vcpu.guestFpu, f)
   return {
@@ -162,13 +171,21 @@ function setFpu(vcpu: Vcpu, fpu: ValueOf<typeof kvm_fpu>, call: IoctlCall): numb
   return 0
 }
 
-function getXcrs(vcpu: Vcpu): Partial<ValueOf<typeof kvm_xcrs>> {
+/** Refused for a vCPU whose registers are encrypted, where the kernel has VM types for that; otherwise XCR0 is KVM's own copy. */
+const xcrsRefused = (vcpu: Vcpu, call: IoctlCall): number =>
+  isConfidential(vcpu.guestFpu) ? confidential(vcpu, call, 'XSAVE-31') : 0
+
+function getXcrs(vcpu: Vcpu, call: IoctlCall): Partial<ValueOf<typeof kvm_xcrs>> | number {
+  const refused = xcrsRefused(vcpu, call)
+  if (refused < 0) return refused
   if (!vcpu.vm.kvm.model.has('xsave')) return { nr_xcrs: 0 }
   return { nr_xcrs: 1, flags: 0, xcrs: [{ xcr: 0, value: BigInt(vcpu.xcr0) }] }
 }
 
 /** The first entry for XCR0 counts; others are ignored. XSAVE-30. */
 function setXcrs(vcpu: Vcpu, xcrs: ValueOf<typeof kvm_xcrs>, call: IoctlCall): number {
+  const refused = xcrsRefused(vcpu, call)
+  if (refused < 0) return refused
   if (!vcpu.vm.kvm.model.has('xsave')) {
     return call.refuse(EINVAL, 'XSAVE-30', 'the host has no XSAVE', { chain: [refusedBy('CPUID bit', 'XSAVE', 0)] })
   }

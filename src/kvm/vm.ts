@@ -71,6 +71,8 @@ export class Vm {
   busLockExits = false
   exitOnEmulationFailure = false
   guestReadsPlatformInfo = true
+  /** VM types of confidential guests (SEV-ES, SNP, TDX), none of which can be made here: KVM_CREATE_VM takes type 0. GFPU-24. */
+  hasProtectedState = false
   x2apicIds32 = false
   x2apicNoBroadcastQuirk = false
   apicBusCycleNs = 1

@@ -132,7 +132,7 @@ function afterSetCpuid(vcpu: Vcpu): void {
   vcpu.maxPhysAddr = maxPhysAddr(vcpu.cpuid)
   vcpu.cr4Reserved = cr4ReservedBits((feature) => guestCpuidHas(vcpu, feature))
   vcpu.guestHasXsaves = kvm.caps.has('XSAVES') && guestCpuidHas(vcpu, 'XSAVES') && guestCpuidHas(vcpu, 'XSAVE')
-  vcpu.guestHasXfd = guestCpuidHas(vcpu, 'XFD')
+  vcpu.guestHasXfd = kvm.caps.has('XFD') && guestCpuidHas(vcpu, 'XFD')
   if (vcpu.lapic !== null) {
     vcpu.lapic.timer.modeMask = (findEntry(vcpu.cpuid, 1, ANY_INDEX)?.ecx ?? 0) & (1 << 24) ? 3 << 17 : 1 << 17
     vcpu.lapic.setVersion()

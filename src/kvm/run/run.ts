@@ -1,6 +1,6 @@
 import { X86_EFLAGS_IF, X86_EFLAGS_TF } from '../../isa/control-registers.ts'
 import { EAGAIN, EINTR, EINVAL, EIO } from '../../linux/errno.ts'
-import { hostPkru, loadGuestFpu, putGuestFpu } from '../../linux/fpu/door.ts'
+import { hostPkru } from '../../linux/fpu/door.ts'
 import { calledFrom } from '../../linux/oops.ts'
 import {
   type MaybePreemptible,
@@ -31,6 +31,7 @@ import type { IoctlCall } from '../ioctl-table.ts'
 import { updateClockPage } from '../pv/clock-page.ts'
 import { notePreempted, updateStealTime } from '../pv/steal-time.ts'
 import { getCr8, setCr8 } from '../vcpu/control-registers.ts'
+import { loadGuestRegisters, putGuestRegisters } from '../vcpu/guest-registers.ts'
 import type { GuestSplitLock } from '../vcpu/split-lock.ts'
 import { exportSyncRegs, importSyncRegs, KVM_SYNC_X86_VALID_FIELDS } from '../vcpu/sync-regs.ts'
 import type { Vcpu } from '../vcpu/vcpu.ts'
@@ -97,7 +98,7 @@ function beginSignalMask(vcpu: Vcpu, task: Task): SignalSet {
 function loadVcpu(cpu: PinnedProcessor, vcpu: Vcpu): void {
   vcpu.hostPkru = hostPkru(vcpu.runner!)
   try {
-    loadGuestFpu(cpu, vcpu.guestFpu)
+    loadGuestRegisters(cpu, vcpu)
   } catch (error) {
     throw calledFrom(error, 'kvm_arch_vcpu_ioctl_run', 'kvm_vcpu_ioctl')
   }
@@ -116,7 +117,7 @@ function putVcpu(cpu: PinnedProcessor, vcpu: Vcpu): void {
     vcpu.splitLock.put(cpu)
     cpu.current!.preemptNotifier = null
   }
-  putGuestFpu(cpu, vcpu.guestFpu)
+  putGuestRegisters(cpu, vcpu)
 }
 
 /** Everything before the run loop: ENTER_GUEST to go on, NEEDS_SCHEDULER to wait for INIT, else the result. */

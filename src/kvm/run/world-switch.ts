@@ -2,7 +2,14 @@ import { X86_CR4_OSXSAVE, X86_CR4_PKE } from '../../isa/control-registers.ts'
 import type { CpuidRegisters } from '../../isa/cpu-model.ts'
 import { X86_TRAP_NM } from '../../isa/vectors.ts'
 import { XFEATURE_MASK_PKRU } from '../../isa/xfeatures.ts'
-import { ensureRegistersLoaded, guestXfd, guestXfdErr, setGuestXfdErr, syncGuestXfdAfterExit } from '../../linux/fpu/door.ts'
+import {
+  ensureRegistersLoaded,
+  guestXfd,
+  guestXfdErr,
+  isConfidential,
+  setGuestXfdErr,
+  syncGuestXfdAfterExit,
+} from '../../linux/fpu/door.ts'
 import type { HostProcessor } from '../../linux/hardware.ts'
 import type { PinnedProcessor } from '../../linux/processor.ts'
 import { CTL } from '../../machine/execution-context.ts'
@@ -65,8 +72,9 @@ export function emulateOne(cpu: PinnedProcessor, vcpu: Vcpu, port: MmioPort): nu
   return result
 }
 
-/** XCR0, IA32_XSS and PKRU become the guest's, where it can tell. GFPU-17..19. */
+/** XCR0, IA32_XSS and PKRU become the guest's, where it can tell. GFPU-17..19; not for encrypted registers, GFPU-23. */
 function loadGuestXsaveState(processor: HostProcessor, vcpu: Vcpu): void {
+  if (isConfidential(vcpu.guestFpu)) return
   const cr4 = vcpu.context.ctlLo(CTL.CR4)
   const { kvm } = vcpu.vm
   if (cr4 & X86_CR4_OSXSAVE) {
@@ -78,6 +86,7 @@ function loadGuestXsaveState(processor: HostProcessor, vcpu: Vcpu): void {
 }
 
 function loadHostXsaveState(processor: HostProcessor, vcpu: Vcpu): void {
+  if (isConfidential(vcpu.guestFpu)) return
   const cr4 = vcpu.context.ctlLo(CTL.CR4)
   const { kvm } = vcpu.vm
   if (kvm.hostHasPku && (vcpu.xcr0 & XFEATURE_MASK_PKRU || cr4 & X86_CR4_PKE)) {

@@ -1,8 +1,7 @@
 import { CR0_RESET, DR6_RESET, DR7_RESET, X86_CR0_CD, X86_CR0_NW } from '../../isa/control-registers.ts'
 import { XFEATURE_BNDCSR, XFEATURE_BNDREGS, XFEATURE_MASK_FP } from '../../isa/xfeatures.ts'
-import { clearGuestComponent, isLoaded, loadGuestFpu, putGuestFpu } from '../../linux/fpu/door.ts'
+import { clearGuestComponent, isLoaded } from '../../linux/fpu/door.ts'
 import { withPreemptionDisabled } from '../../linux/preemption.ts'
-import type { PinnedProcessor } from '../../linux/processor.ts'
 import { CTL, REG } from '../../machine/execution-context.ts'
 import { SEGMENT } from '../../machine/memory-map.ts'
 import { ANY_INDEX, findEntry } from '../cpuid/entries.ts'
@@ -10,6 +9,7 @@ import { updateRuntimeCpuid } from '../cpuid/vcpu-cpuid.ts'
 import { APIC_DEFAULT_PHYS_BASE, MSR_IA32_APICBASE_BSP, MSR_IA32_APICBASE_ENABLE } from '../irqchip/apic-registers.ts'
 import { resetMsrs } from '../msr/vcpu-msrs.ts'
 import { setApicBase } from './apic-base.ts'
+import { loadGuestRegisters, putGuestRegisters } from './guest-registers.ts'
 import { REQ_EVENT, type Vcpu } from './vcpu.ts'
 
 const CODE_16 = 0x9b
@@ -85,13 +85,11 @@ function resetControlRegisters(vcpu: Vcpu, init: boolean): void {
 function clearMpxState(vcpu: Vcpu): void {
   if (!vcpu.vm.kvm.caps.has('MPX')) return
   const loaded = isLoaded(vcpu.guestFpu)
-  if (loaded) withPreemptionDisabled(vcpu.runner!, swapOut, vcpu)
+  if (loaded) withPreemptionDisabled(vcpu.runner!, putGuestRegisters, vcpu)
   clearGuestComponent(vcpu.guestFpu, XFEATURE_BNDREGS)
   clearGuestComponent(vcpu.guestFpu, XFEATURE_BNDCSR)
-  if (loaded) withPreemptionDisabled(vcpu.runner!, swapIn, vcpu)
+  if (loaded) withPreemptionDisabled(vcpu.runner!, loadGuestRegisters, vcpu)
 }
-const swapOut = (cpu: PinnedProcessor, vcpu: Vcpu): void => putGuestFpu(cpu, vcpu.guestFpu)
-const swapIn = (cpu: PinnedProcessor, vcpu: Vcpu): void => loadGuestFpu(cpu, vcpu.guestFpu)
 
 /** SIPI: real mode at vector << 12. KAPI-55. */
 export function startAtSipiVector(vcpu: Vcpu, vector: number): void {

@@ -26,7 +26,8 @@ export const freeGuestFpu: (fpu: GuestFpu) => void = guest.free
 
 /**
  * Makes the vCPU image the thread's active one: saves the thread's registers, loads the guest's, including XFD (GFPU-09, -10).
- * On KVM_RUN entry. Until `putGuestFpu` preemption saves to and restores from the vCPU image.
+ * On KVM_RUN entry. Until `putGuestFpu` preemption saves to and restores from the vCPU image. Loading a loaded image loses the thread's
+ * own registers without a word, as in Linux; who can be told so asks `isLoaded` first (GFPU-16).
  */
 export const loadGuestFpu: (cpu: PinnedProcessor, fpu: GuestFpu) => void = guest.load
 

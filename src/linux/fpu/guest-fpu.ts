@@ -1,7 +1,7 @@
 import { FXSAVE, XFEATURE_MASK_FPSSE, XSTATE_BV_OFFSET } from '../../isa/xfeatures.ts'
 import { EFAULT, EINVAL, EPERM, refuse } from '../errno.ts'
 import type { Kernel } from '../kernel.ts'
-import { calledFrom } from '../oops.ts'
+import { calledFrom, HostOops } from '../oops.ts'
 import type { PinnedProcessor } from '../processor.ts'
 import { describeComponents, refusedBy, u64Of } from '../refusal.ts'
 import type { Task } from '../task.ts'
@@ -35,8 +35,6 @@ class GuestFpuState {
   xfeatures: number
   xfdErr = 0
   uabiSize: number
-  /** Thread whose active image it is. */
-  loadedBy: FpuThread | null = null
 
   constructor(kernel: Kernel, fpstate: FpState) {
     const { xstate } = kernel
@@ -90,27 +88,26 @@ export function free(handle: GuestFpu): void {
 }
 
 export function load(cpu: PinnedProcessor, handle: GuestFpu): void {
-  const state = stateOf(handle)
   const { fpu } = cpu.current!
   const image = imageOf(handle)
-  if (image.inUse) throw new Error(`guest FPU loaded twice on cpu ${cpu.id} (GFPU-16)`)
   saveCurrent(fpu, cpu)
   fpu.taskFpstate = fpu.fpstate
   fpu.fpstate = image
   image.inUse = true
-  state.loadedBy = fpu
   activate(fpu, cpu)
 }
 
 export function put(cpu: PinnedProcessor, handle: GuestFpu): void {
-  const state = stateOf(handle)
   const { fpu } = cpu.current!
   const image = imageOf(handle)
-  if (!image.inUse || state.loadedBy !== fpu || fpu.taskFpstate === null)
-    throw new Error('guest FPU put without being loaded (GFPU-16)')
   saveCurrent(fpu, cpu)
   image.inUse = false
-  state.loadedBy = null
+  if (fpu.taskFpstate === null) {
+    throw new HostOops('BUG: kernel NULL pointer dereference', 'GFPU-16', 'the thread has no buffer of its own to go back to', {
+      function: 'fpu_swap_kvm_fpstate',
+      registers: {},
+    })
+  }
   fpu.fpstate = fpu.taskFpstate
   fpu.taskFpstate = null
   activate(fpu, cpu)
