@@ -76,7 +76,9 @@ async function main() {
     copyFileSync(wasm, join(folder, 'iced_x86_bg.wasm'))
   }
   copyFileSync(join(root, 'scripts/build/launcher.mjs'), join(dist, 'cli/worldswitch.js'))
-  chmodSync(join(dist, 'cli/worldswitch.js'), 0o755)
+  // `doctor` runs it natively, and as a program of the modelled host.
+  copyFileSync(join(root, 'src/cli/doctor/probe.elf'), join(dist, 'cli/doctor-probe.elf'))
+  for (const program of ['cli/worldswitch.js', 'cli/doctor-probe.elf']) chmodSync(join(dist, program), 0o755)
   makeCodeCache()
   writeFileSync(marker, '')
   const names = bundles.map((bundle) => bundle.outfile).join(', ')

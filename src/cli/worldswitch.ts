@@ -72,6 +72,18 @@ program
     kernelsCommand(name, options.json)
   })
 
+program
+  .command('doctor')
+  .summary('say what this machine, or a modelled one, can give to guests, and why not')
+  .addHelpText('beforeAll', 'Example: worldswitch doctor\n         worldswitch doctor --cpu SapphireRapids --kernel linux-6.12\n')
+  .option('--json', 'print one JSON object', false)
+  .option('--cpu <model>', 'ask a modelled host with this CPU model instead of this machine')
+  .option('--kernel <profile>', 'ask a modelled host with this kernel instead of this machine')
+  .action(async (options: { json: boolean; cpu?: string; kernel?: string }) => {
+    const { doctorCommand } = await import('./doctor-command.ts')
+    process.exitCode = await doctorCommand(options)
+  })
+
 async function main(): Promise<void> {
   // Errors of streams and timers. Who reads our output may go away: what SIGPIPE does to others.
   process.on('uncaughtException', (error: NodeJS.ErrnoException) => {

@@ -35,6 +35,12 @@ describe('programs that lie in the repository as built', () => {
     expect(elf.sizeBytes).toBeLessThan(100_000)
   })
 
+  test('src/cli/doctor/probe.elf is small and static', () => {
+    const elf = readElf('src/cli/doctor/probe.elf')
+    expect(elf).toMatchObject({ type: ET_EXEC, machine: EM_X86_64, interpreter: false })
+    expect(elf.sizeBytes).toBeLessThan(50_000)
+  })
+
   test('examples/amx-migrate keeps the guest contract', () => {
     const elf = readElf('examples/amx-migrate/amx-migrate.elf')
     expect(elf).toMatchObject({ type: ET_EXEC, machine: EM_X86_64, interpreter: false })
