@@ -1,7 +1,7 @@
 import { cr4Bits } from '../isa/control-registers.ts'
 import { MSR_IA32_XFD, MSR_IA32_XFD_ERR, MSR_IA32_XSS } from '../isa/msr-index.ts'
 import { msrName } from '../isa/msrs.ts'
-import { guestXfd } from '../linux/fpu/door.ts'
+import { guestPermission, guestXfd } from '../linux/fpu/door.ts'
 import {
   type Asked,
   componentBits,
@@ -85,6 +85,23 @@ export function xcr0Incomplete(vcpu: Vcpu, lo: number, together: number, sentenc
       bits: componentBits(missing),
       sides: [componentSide('XCR0 wanted', lo), componentSide('guest_supported_xcr0', vcpu.guestSupportedXcr0)],
       chain: [refusedBy('XCR0', 'components that are missing', u64Of(missing))],
+    },
+  }
+}
+
+/** XCR0 with a component that the vCPU may have and its process has no permission for: designs that look at XSETBV (GFPU-36). */
+export function xcr0WithoutRoom(vcpu: Vcpu, lo: number): Reasoned {
+  const { kernel, callingTask } = vcpu.vm.kvm
+  const dynamic = lo & kernel.profile.fpu.userDynamic
+  const permitted = guestPermission(vcpu.runner ?? callingTask!)
+  return {
+    rule: 'GFPU-36',
+    sentence: 'no room can be made in the guest FPU image: the process has no guest permission (ARCH_REQ_XCOMP_GUEST_PERM)',
+    details: {
+      asked: xcr0Asked(lo, 0),
+      bits: componentBits(dynamic),
+      sides: [componentSide('XCR0 wanted', lo), componentSide('guest permission of the process', permitted)],
+      chain: [...componentGates(vcpu, dynamic), refusedBy('permission', 'guest permission of the process', permitted)],
     },
   }
 }

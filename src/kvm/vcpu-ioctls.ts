@@ -36,7 +36,7 @@ import {
 } from './abi/structs.ts'
 import { readCpuidList, readEntryRoom, setCpuid, writeCpuidList } from './cpuid/vcpu-cpuid.ts'
 import { enableVcpuCap } from './enable-cap.ts'
-import { stoppedAtMsr } from './explain.ts'
+import { stoppedAtMsr, xcr0WithoutRoom } from './explain.ts'
 import { createStatsFile } from './files.ts'
 import {
   exchanges,
@@ -202,8 +202,9 @@ function setXcrs(vcpu: Vcpu, xcrs: ValueOf<typeof kvm_xcrs>, call: IoctlCall): n
   const hi = Number(entry.value >> 32n) | 0
   const refusal = xcr0Refusal(vcpu, lo, hi)
   if (refusal !== null) return call.refuse(EINVAL, refusal.rule, refusal.sentence, refusal.details)
-  setXcr0(vcpu, lo, hi)
-  return 0
+  if (setXcr0(vcpu, lo, hi)) return 0
+  const noRoom = xcr0WithoutRoom(vcpu, lo)
+  return call.refuse(EINVAL, noRoom.rule, noRoom.sentence, noRoom.details)
 }
 
 // ---- CPUID and MSRs ----

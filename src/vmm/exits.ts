@@ -158,6 +158,7 @@ export interface PlainExit {
     | 'dirty-ring-full'
     | 'bus-lock'
     | 'notify'
+    | 'fpu-realloc'
 }
 export interface IoapicEoiExit {
   readonly reason: 'ioapic-eoi'
@@ -196,6 +197,7 @@ const PLAIN: Readonly<Record<number, PlainExit>> = {
   [X.KVM_EXIT_DIRTY_RING_FULL]: { reason: 'dirty-ring-full' },
   [X.KVM_EXIT_X86_BUS_LOCK]: { reason: 'bus-lock' },
   [X.KVM_EXIT_NOTIFY]: { reason: 'notify' },
+  [X.KVM_EXIT_FPU_REALLOC]: { reason: 'fpu-realloc' },
 }
 
 /** Reads exits out of a vCPU's kvm_run page, in place. The frequent ones are objects made once. */

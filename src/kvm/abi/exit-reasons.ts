@@ -20,6 +20,8 @@ export const KVM_EXIT_X86_RDMSR = 29
 export const KVM_EXIT_X86_WRMSR = 30
 export const KVM_EXIT_DIRTY_RING_FULL = 31
 export const KVM_EXIT_X86_BUS_LOCK = 33
+/** Proposed for AMX guests and not merged (GFPU §5 D1); 36 was the next free number then. */
+export const KVM_EXIT_FPU_REALLOC = 36
 export const KVM_EXIT_NOTIFY = 37
 export const KVM_EXIT_MEMORY_FAULT = 39
 
@@ -46,6 +48,7 @@ export const KVM_EXIT_NAMES: Readonly<Record<number, string>> = {
   [KVM_EXIT_X86_WRMSR]: 'KVM_EXIT_X86_WRMSR',
   [KVM_EXIT_DIRTY_RING_FULL]: 'KVM_EXIT_DIRTY_RING_FULL',
   [KVM_EXIT_X86_BUS_LOCK]: 'KVM_EXIT_X86_BUS_LOCK',
+  [KVM_EXIT_FPU_REALLOC]: 'KVM_EXIT_FPU_REALLOC',
   [KVM_EXIT_NOTIFY]: 'KVM_EXIT_NOTIFY',
   [KVM_EXIT_MEMORY_FAULT]: 'KVM_EXIT_MEMORY_FAULT',
 }

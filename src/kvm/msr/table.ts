@@ -12,6 +12,7 @@ import * as pv from '../pv/pv-msrs.ts'
 import { updateExceptionBitmap } from '../run/intercepts.ts'
 import { apicBaseRefusal, guestApicBaseAllowed, setApicBase } from '../vcpu/apic-base.ts'
 import { setEferMsr } from '../vcpu/control-registers.ts'
+import { hasAllRoom, makeRoom, NO_ROOM, ROOM } from '../vcpu/dynamic-state.ts'
 import type { Vcpu } from '../vcpu/vcpu.ts'
 import { INVALID, type MsrFailure, UNSUPPORTED } from './failure.ts'
 import { readMce, writeMce } from './machine-check.ts'
@@ -176,7 +177,11 @@ define(M.MSR_IA32_XFD, {
   read: (vcpu, host) => (hostOr('XFD')(vcpu, host) ? BigInt(guestXfd(vcpu.guestFpu)) : INVALID),
   write: (vcpu, value, host) => {
     if (!hostOr('XFD')(vcpu, host) || (value & ~guestXfdMask(vcpu)) !== 0n) return INVALID
-    writeXfd(vcpu, Number(value))
+    const room = makeRoom(vcpu, vcpu.xcr0, Number(value))
+    if (room === NO_ROOM) return INVALID
+    if (room === ROOM) writeXfd(vcpu, Number(value))
+    // D1: who makes the room also changes XFD, in another layer (GFPU-35).
+    else if (!host) vcpu.exitsForRoom = true
     return 0
   },
 })
@@ -201,7 +206,8 @@ export function writeXfd(vcpu: Vcpu, value: number): void {
   pendingXfd.vcpu = null
   kvm.trace?.xfdWritten(vcpu, value)
   if (value === 0 || vcpu.xfdPassThrough) return
-  vcpu.xfdPassThrough = true
+  vcpu.xfdArmed = true
+  vcpu.xfdPassThrough = hasAllRoom(vcpu)
   updateExceptionBitmap(vcpu)
 }
 

@@ -40,7 +40,7 @@ import {
 } from '../abi/exit-reasons.ts'
 import { KVM_RUN_PAGE } from '../abi/structs.ts'
 import { cpuidResult, guestCpuidHas, lookUpGuestCpuid } from '../cpuid/vcpu-cpuid.ts'
-import { cr4Refused, guestXfdArmed, refusedToGuest, xsetbvMisused } from '../explain.ts'
+import { cr4Refused, guestXfdArmed, refusedToGuest, xcr0WithoutRoom, xsetbvMisused } from '../explain.ts'
 import { GUEST_FETCH, MAPPED, NO_USER_PAGE } from '../memory/guest-memory.ts'
 import { getCr8, setCr0, setCr4, setCr8 } from '../vcpu/control-registers.ts'
 import { GUEST_INTR_STATE_NMI, REQ_EVENT, type Vcpu } from '../vcpu/vcpu.ts'
@@ -59,6 +59,7 @@ import {
 import { handleMmio } from './mmio.ts'
 import { handleMsrRead, handleMsrWrite } from './msr-exit.ts'
 import { handleIo } from './pio.ts'
+import { reallocExit } from './realloc-exit.ts'
 
 /** What a VM exit asks for: ENTER_GUEST, EXIT_TO_USER, or -errno. */
 type ExitHandler = (vcpu: Vcpu, cpu: PinnedProcessor) => number
@@ -298,9 +299,12 @@ function handleXsetbv(vcpu: Vcpu): number {
   const lo = context.lo(REG.RAX)
   const hi = context.lo(REG.RDX)
   const ok = cpl === 0 && index === 0 && setXcr0(vcpu, lo, hi)
+  if (vcpu.exitsForRoom) return reallocExit(vcpu)
   if (!ok) {
     const isMisused = cpl !== 0 || index !== 0
-    refusedToGuest(vcpu, '#GP(0)', () => (isMisused ? xsetbvMisused(vcpu, cpl, index) : xcr0Refusal(vcpu, lo, hi)!))
+    refusedToGuest(vcpu, '#GP(0)', () =>
+      isMisused ? xsetbvMisused(vcpu, cpl, index) : (xcr0Refusal(vcpu, lo, hi) ?? xcr0WithoutRoom(vcpu, lo)),
+    )
   }
   return completeWithGp(vcpu, ok)
 }

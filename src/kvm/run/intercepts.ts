@@ -11,13 +11,13 @@ export const KVM_X86_DISABLE_EXITS_HLT = 2
 export const KVM_X86_DISABLE_EXITS_PAUSE = 4
 export const KVM_X86_DISABLE_EXITS_CSTATE = 8
 
-/** Exceptions KVM wants to see: #UD (foreign hypercalls), #MC, #DB, #AC always; #NM once XFD is not intercepted (GFPU-28). */
+/** Exceptions KVM wants to see: #UD (foreign hypercalls), #MC, #DB, #AC always; #NM once XFD was not 0 (GFPU-28). */
 const ALWAYS = (1 << X86_TRAP_UD) | (1 << X86_TRAP_MC) | (1 << X86_TRAP_DB) | (1 << X86_TRAP_AC)
 
 export function updateExceptionBitmap(vcpu: Vcpu): void {
   let bitmap = ALWAYS
   if (vcpu.guestDebug & KVM_GUESTDBG_USE_SW_BP) bitmap |= 1 << X86_TRAP_BP
-  if (vcpu.xfdPassThrough) bitmap |= 1 << X86_TRAP_NM
+  if (vcpu.xfdArmed) bitmap |= 1 << X86_TRAP_NM
   vcpu.vmcs.controls.exceptionBitmap = bitmap
 }
 

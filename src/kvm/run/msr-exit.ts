@@ -15,6 +15,7 @@ import { isMsrAllowed, KVM_MSR_FILTER_READ, KVM_MSR_FILTER_WRITE } from '../msr/
 import type { Vcpu } from '../vcpu/vcpu.ts'
 import { ENTER_GUEST, EXIT_TO_USER } from './exit-results.ts'
 import { skipInstruction } from './instruction.ts'
+import { reallocExit } from './realloc-exit.ts'
 
 /** kvm_run.msr (KAPI §3). */
 const MSR_ERROR = 0x20
@@ -47,7 +48,7 @@ export function handleMsrWrite(vcpu: Vcpu): number {
   const result = writeMsr(vcpu, index, value, false)
   if (result !== 0) return refuse(vcpu, index, true, reasonOf(result))
   vcpu.vm.kvm.trace?.msr(vcpu, true, index, value)
-  return skipInstruction(vcpu)
+  return vcpu.exitsForRoom ? reallocExit(vcpu) : skipInstruction(vcpu)
 }
 
 const reasonOf = (failure: number): number => (failure === UNSUPPORTED ? KVM_MSR_EXIT_REASON_UNKNOWN : KVM_MSR_EXIT_REASON_INVAL)

@@ -93,6 +93,10 @@ export class Vcpu {
   hostPkru = 0
   /** XFD accesses no longer exit (GFPU-28). */
   xfdPassThrough = false
+  /** A non-zero XFD has been written: #NM exits (GFPU-28). */
+  xfdArmed = false
+  /** Design D1: the instruction being handled needs room in the image, and user space is to call KVM_RUN again (GFPU-35). */
+  exitsForRoom = false
 
   // ---- events ----
   requests = 0

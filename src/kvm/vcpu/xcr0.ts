@@ -7,8 +7,10 @@ import {
   XFEATURE_MASK_XTILE,
   XFEATURE_MASK_YMM,
 } from '../../isa/xfeatures.ts'
+import { guestXfd } from '../../linux/fpu/door.ts'
 import { updateRuntimeCpuid } from '../cpuid/vcpu-cpuid.ts'
 import { type Reasoned, xcr0Foreign, xcr0Incomplete } from '../explain.ts'
+import { makeRoom, NO_ROOM, ROOM_REQUESTED } from './dynamic-state.ts'
 import type { Vcpu } from './vcpu.ts'
 
 const MPX = XFEATURE_MASK_BNDREGS | XFEATURE_MASK_BNDCSR
@@ -32,11 +34,14 @@ export function xcr0Refusal(vcpu: Vcpu, lo: number, hi: number): Reasoned | null
 }
 
 /**
- * XSETBV by the guest and KVM_SET_XCRS. Storing never allocates and never touches the image (GFPU-46); CPUID's sizes follow
- * when bits above SSE change.
+ * XSETBV by the guest and KVM_SET_XCRS. As merged, storing never allocates and never touches the image (GFPU-46); the designs before
+ * that make room first (`makeRoom`). CPUID's sizes follow when bits above SSE change. False: a rule is broken, or there is no room.
  */
 export function setXcr0(vcpu: Vcpu, lo: number, hi: number): boolean {
   if (xcr0Refusal(vcpu, lo, hi) !== null) return false
+  const room = makeRoom(vcpu, lo, guestXfd(vcpu.guestFpu))
+  if (room === NO_ROOM) return false
+  if (room === ROOM_REQUESTED && vcpu.runner !== null) vcpu.exitsForRoom = true
   const changed = vcpu.xcr0 ^ lo
   vcpu.xcr0 = lo >>> 0
   vcpu.vm.kvm.trace?.xcr0Written(vcpu)

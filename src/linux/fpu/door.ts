@@ -46,6 +46,14 @@ export const ensureRegistersLoaded: (cpu: PinnedProcessor) => void = guest.ensur
  */
 export const enableGuestFeatures: (task: Task, fpu: GuestFpu, cpuidFeatures: number) => number = guest.enableFeatures
 
+/** Dynamic components of `mask` that the image has no room for. GFPU-36. */
+export const missingGuestFeatures: (fpu: GuestFpu, mask: number) => number = guest.missingFeatures
+/**
+ * Room for these is to be made when the image is put next (design D1). It stays asked for if it cannot be made, and is complained
+ * about in the log when the image is loaded before it was (GFPU-35).
+ */
+export const requestGuestFeatures: (fpu: GuestFpu, mask: number) => void = guest.requestFeatures
+
 /** Bytes of the vCPU's image in kernel memory; 0 once it is freed. */
 export const guestImageBytes: (fpu: GuestFpu) => number = guest.imageBytes
 

@@ -34,6 +34,8 @@ class GuestFpuState {
   /** Components the image is sized for. */
   xfeatures: number
   xfdErr = 0
+  /** Components that room is to be made for when the image is put: design D1 (GFPU-35). */
+  reallocRequest = 0
   uabiSize: number
 
   constructor(kernel: Kernel, fpstate: FpState) {
@@ -90,6 +92,7 @@ export function free(handle: GuestFpu): void {
 export function load(cpu: PinnedProcessor, handle: GuestFpu): void {
   const { fpu } = cpu.current!
   const image = imageOf(handle)
+  if (stateOf(handle).reallocRequest !== 0) warnPendingRealloc(cpu)
   saveCurrent(fpu, cpu)
   fpu.taskFpstate = fpu.fpstate
   fpu.fpstate = image
@@ -99,9 +102,10 @@ export function load(cpu: PinnedProcessor, handle: GuestFpu): void {
 
 export function put(cpu: PinnedProcessor, handle: GuestFpu): void {
   const { fpu } = cpu.current!
-  const image = imageOf(handle)
+  const state = stateOf(handle)
+  if (state.reallocRequest !== 0) reallocate(cpu.current!, state)
   saveCurrent(fpu, cpu)
-  image.inUse = false
+  imageOf(handle).inUse = false
   if (fpu.taskFpstate === null) {
     throw new HostOops('BUG: kernel NULL pointer dereference', 'GFPU-16', 'the thread has no buffer of its own to go back to', {
       function: 'fpu_swap_kvm_fpstate',
@@ -157,6 +161,31 @@ function showFeatures(state: GuestFpuState, added: number): number {
   state.xfeatures |= added
   state.uabiSize = fpstate.userSize
   return 0
+}
+
+export function missingFeatures(handle: GuestFpu, mask: number): number {
+  const state = stateOf(handle)
+  return (mask & ~state.xfeatures & state.kernel.xstate.profile.fpu.userDynamic) >>> 0
+}
+
+export function requestFeatures(handle: GuestFpu, mask: number): void {
+  stateOf(handle).reallocRequest |= mask
+}
+
+function warnPendingRealloc({ id, kernel, current }: PinnedProcessor): void {
+  kernel.log.warnOnce(
+    `WARNING: CPU: ${id} PID: ${current!.tid} at fpu_guest_realloc_fpstate: a request is pending while the guest is entered (GFPU-35)`,
+  )
+}
+
+/** Design D1, before the image is saved and put. What fails here is told nobody, and asked for again (GFPU-35). */
+function reallocate(task: Task, state: GuestFpuState): void {
+  const wanted = state.reallocRequest
+  if ((groupPermission(task, true).statePerm & wanted) === wanted && growImage(task, state, wanted) === 0) {
+    state.reallocRequest = 0
+    return
+  }
+  state.kernel.trace.fpu?.('guest_realloc_failed', task, { features: wanted })
 }
 
 /** fpstate_realloc for a guest: a new zeroed image; content survives only if it is in the registers (GFPU-39, -40). */
@@ -300,7 +329,9 @@ export function userFeatures(handle: GuestFpu): number {
   return imageOf(handle).userXfeatures
 }
 export function setUserFeatures(handle: GuestFpu, mask: number): void {
-  imageOf(handle).userXfeatures = mask
+  const image = imageOf(handle)
+  // A component without room cannot be loaded, whatever the guest's CPUID says (designs D1 and D2).
+  image.userXfeatures = mask & image.xfeatures
 }
 
 export function readLegacy(handle: GuestFpu, into: FxsaveFields): void {

@@ -1,7 +1,9 @@
-import { MsrError } from '../errors.ts'
+import { XFEATURE_MASK_XTILE_DATA } from '../../isa/xfeatures.ts'
+import { KvmError, MsrError } from '../errors.ts'
 import type { MsrEntry } from '../msr-list.ts'
 import type { ProcessMemory } from '../process-memory.ts'
 import type { VcpuFd } from '../vcpu-fd.ts'
+import { XsaveImage } from '../xsave-image.ts'
 import { type MemoryState, PAGE_BYTES, type VcpuState } from './guest-state.ts'
 
 /**
@@ -16,12 +18,37 @@ export function restoreVcpu(vcpu: VcpuFd, state: VcpuState): void {
   vcpu.setSregs(state.sregs)
   restoreMsrs(vcpu, state.msrs)
   if (state.xcr0 !== null) vcpu.setXcr0(state.xcr0)
-  // Components beyond this host's size are initial: `obstacles` has made sure.
-  vcpu.setXsave(state.xsave.subarray(0, Math.max(vcpu.xsaveSize, PAGE_BYTES)))
+  restoreXsave(vcpu, state)
   vcpu.setVcpuEvents(state.events)
   vcpu.setMpState(state.mpState)
   vcpu.setDebugregs(state.debugregs)
   vcpu.setRegs(state.regs)
+}
+
+/**
+ * A kernel that makes room for tile data when KVM_RUN ends (KVM_EXIT_FPU_REALLOC: GFPU §5 D1) refuses them before. That it is one
+ * shows in KVM_GET_XSAVE, which fails once there is room (XSAVE-03): then KVM_RUN is called without running the guest.
+ */
+function restoreXsave(vcpu: VcpuFd, state: VcpuState): void {
+  // Components beyond this host's size are initial: `obstacles` has made sure.
+  const image = state.xsave.subarray(0, Math.max(vcpu.xsaveSize, PAGE_BYTES))
+  try {
+    vcpu.setXsave(image)
+  } catch (error) {
+    const hasTiles = (new XsaveImage(state.xsave).xstateBv & BigInt(XFEATURE_MASK_XTILE_DATA)) !== 0n
+    if (!(error instanceof KvmError) || !hasTiles || !fitsOldIoctl(vcpu)) throw error
+    vcpu.completeExit()
+    vcpu.setXsave(image)
+  }
+}
+
+function fitsOldIoctl(vcpu: VcpuFd): boolean {
+  try {
+    vcpu.getXsave()
+    return true
+  } catch {
+    return false
+  }
 }
 
 /**

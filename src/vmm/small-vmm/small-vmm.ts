@@ -168,6 +168,9 @@ export class SmallVmm {
         return this.handlePort(exit)
       case 'interrupted':
         return exit.because === 'idle' ? stopped('the guest sleeps and nothing will wake it') : { kind: 'running' }
+      case 'fpu-realloc':
+        // It says nothing, and all there is to do is to call KVM_RUN again (GFPU-35).
+        return null
       case 'hlt':
         return this.guestExit(exit, stopped('the guest halted with interrupts off, and did not write its status to port 0x501'))
       case 'shutdown':
