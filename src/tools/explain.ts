@@ -1,4 +1,4 @@
-import type { Gate, Refusal, Side } from '../linux/refusal.ts'
+import type { Asked, Gate, Refusal, Side } from '../linux/refusal.ts'
 import { ruleById } from '../rules/index.ts'
 
 /** Refusals for people and for programs. */
@@ -12,6 +12,11 @@ const valueText = (value: bigint, names: readonly string[]): string =>
 const sideText = ({ name, value, names }: Side): string =>
   `${name}: ${name.endsWith(', bytes') ? String(value) : valueText(value, names)}`
 
+/** Numbers of things are decimal, values of registers and addresses are not. */
+const DECIMAL = new Set<Asked['kind']>(['component', 'list', 'stack'])
+const askedValue = ({ kind, value }: Asked): string =>
+  value === null ? '' : ` = ${DECIMAL.has(kind) ? String(value) : valueText(value, [])}`
+
 const MARK: Readonly<Record<Gate['verdict'], string>> = { passed: 'ok', trapped: 'trap', refused: 'NO' }
 
 const gateText = ({ gate, what, value, verdict }: Gate): string =>
@@ -24,8 +29,7 @@ const gateText = ({ gate, what, value, verdict }: Gate): string =>
 export function explainRefusal(reason: Refusal): string[] {
   const { asked, bits, sides, chain, rule } = reason
   const lines: string[] = []
-  if (asked !== null)
-    lines.push(`asked: ${asked.kind} ${asked.name}${asked.value === null ? '' : ` = ${valueText(asked.value, [])}`}`)
+  if (asked !== null) lines.push(`asked: ${asked.kind} ${asked.name}${askedValue(asked)}`)
   if (bits !== null) lines.push(`bits: ${valueText(bits.mask, bits.names)}`)
   for (const side of sides) lines.push(sideText(side))
   for (const gate of chain) lines.push(gateText(gate))
