@@ -11,6 +11,8 @@ export const [FP, SSE, YMM, BNDREGS, BNDCSR, OPMASK, PKRU, XTILE_CFG, XTILE_DATA
 )
 const AVX512 = 0xe0
 export const FPSSE = FP | SSE
+/** Component 20, of a processor that nobody makes (PERM-60). */
+const INVENTED = 1 << 20
 
 /** A user component as CPUID.(0DH,nr) gives it. */
 interface Component {
@@ -42,12 +44,14 @@ export function hostFacts(model: CpuModel, profile: KernelProfile): HostFacts {
     gate('avx512f', AVX512) |
     gate('pku', PKRU) |
     gate('amx-tile', XTILE_CFG) |
-    (model.has('amx-tile') ? gate('xfd', XTILE_DATA) : 0)
+    (model.has('amx-tile') ? gate('xfd', XTILE_DATA) : 0) |
+    // Invented components need no CPU feature.
+    INVENTED
   const hasXsave = model.has('xsave')
   const userMax = hasXsave ? leaf.eax & gated & profile.fpu.userSupported : FPSSE
   const dynamic = userMax & profile.fpu.userDynamic
   const isAmd = model.vendor === 'AuthenticAMD'
-  let kvmXcr0 = userMax & (FPSSE | YMM | BNDREGS | BNDCSR | AVX512 | PKRU | XTILE_CFG | XTILE_DATA)
+  let kvmXcr0 = userMax & (FPSSE | YMM | BNDREGS | BNDCSR | AVX512 | PKRU | XTILE_CFG | XTILE_DATA | INVENTED)
   // MPX of guests needs VMX's own controls, which no processor of ours with MPX has beside the Intel ones.
   if (isAmd) kvmXcr0 &= ~(BNDREGS | BNDCSR)
   if (profile.dynamicStates.enabling === 'none') kvmXcr0 &= ~(XTILE_CFG | XTILE_DATA)
@@ -79,15 +83,15 @@ export function standardBytes(host: HostFacts, mask: number): number {
 /** What a vCPU has been given so far. */
 export interface VcpuFacts {
   readonly host: HostFacts
-  /** Leader's guest permission has XTILE_DATA. */
-  permitted: boolean
+  /** Dynamic components that the leader's guest permission has. */
+  permitted: number
   /** CPUID.(0DH,0).EDX:EAX of the list in force; null before the first. */
   cpuidXcr0: bigint | null
   /** CPUID.(0DH,1).EAX, ECX of it. */
   cpuidD1: { eax: number; ecx: number } | null
   hasXsaveBit: boolean
-  /** Tile space was made (GFPU-39). */
-  enlarged: boolean
+  /** Dynamic components that have space (GFPU-39). */
+  enlarged: number
   /** Bytes KVM_GET_XSAVE2 writes and KVM_SET_XSAVE reads. */
   uabiSize: number
   xfd: number
@@ -98,7 +102,7 @@ export interface VcpuFacts {
   readonly kvmXss: number
 }
 
-export function newVcpuFacts(host: HostFacts, permitted: boolean, kvmXss: number): VcpuFacts {
+export function newVcpuFacts(host: HostFacts, permitted: number, kvmXss: number): VcpuFacts {
   const size = standardBytes(host, host.userDefault)
   return {
     host,
@@ -106,7 +110,7 @@ export function newVcpuFacts(host: HostFacts, permitted: boolean, kvmXss: number
     cpuidXcr0: null,
     cpuidD1: null,
     hasXsaveBit: false,
-    enlarged: false,
+    enlarged: 0,
     uabiSize: host.profile.kvm.baseUabiSizeFloor4096 ? Math.max(4096, size) : size,
     xfd: 0,
     xss: 0n,
@@ -116,12 +120,6 @@ export function newVcpuFacts(host: HostFacts, permitted: boolean, kvmXss: number
   }
 }
 
-/** Components that KVM_SET_XSAVE takes from an image: XSTATE_BV without what IA32_XFD disables (XSAVE-16). */
-export function suppliedMask({ host, xfd }: VcpuFacts, image: Uint8Array): number {
-  const bv = new DataView(image.buffer, image.byteOffset).getUint32(512, true)
-  return host.profile.xsave.era === 'E3+xfd' ? bv & ~xfd : bv
-}
-
 /** GFPU-08 */
 export const guestXcr0 = ({ host, cpuidXcr0 }: VcpuFacts): number => Number((cpuidXcr0 ?? 0n) & BigInt(host.kvmXcr0))
 
@@ -129,7 +127,7 @@ export const guestXcr0 = ({ host, cpuidXcr0 }: VcpuFacts): number => Number((cpu
 export function imageFeatures(vcpu: VcpuFacts): number {
   const { host, enlarged, cpuidXcr0 } = vcpu
   if (host.profile.xsave.era === 'E2' && cpuidXcr0 !== null) return guestXcr0(vcpu) | FPSSE
-  return host.userDefault | (enlarged ? host.dynamic : 0)
+  return host.userDefault | enlarged
 }
 
 /** Components that KVM_GET_XSAVE2 may show: XSAVE §5, column GET. */
@@ -138,3 +136,17 @@ export function shownFeatures(vcpu: VcpuFacts): number {
   if (era === 'E1' || (era === 'E2' && vcpu.cpuidXcr0 === null)) return imageFeatures(vcpu)
   return imageFeatures(vcpu) & (guestXcr0(vcpu) | FPSSE)
 }
+
+/**
+ * XSTATE_BV of an image as KVM_SET_XSAVE takes it: without what IA32_XFD disables (XSAVE-16), and under the proposal that drops
+ * silently without what cannot be loaded (XSAVE-36).
+ */
+export function suppliedFeatures(vcpu: VcpuFacts, bv: bigint): bigint {
+  const { xsave } = vcpu.host.profile
+  const loadable = xsave.setDropsUnsupported ? bv & BigInt((imageFeatures(vcpu) & vcpu.host.kvmXcr0) >>> 0) : bv
+  return xsave.era === 'E3+xfd' ? loadable & ~BigInt(vcpu.xfd >>> 0) : loadable
+}
+
+/** The same of an image. */
+export const suppliedMask = (vcpu: VcpuFacts, image: Uint8Array): number =>
+  Number(suppliedFeatures(vcpu, new DataView(image.buffer, image.byteOffset).getBigUint64(512, true)) & 0xffffffffn)

@@ -2,14 +2,14 @@ import { KVM_IOCTL } from '../../src/kvm/abi/ioctl-numbers.ts'
 import { errnoName } from '../../src/linux/errno.ts'
 import { findCpuid } from '../../src/vmm/cpuid-list.ts'
 import { ProcessDied } from '../../src/vmm/errors.ts'
-import { shownFeatures, standardBytes, type VcpuFacts } from './facts.ts'
+import { shownFeatures, standardBytes, suppliedFeatures, type VcpuFacts } from './facts.ts'
 import {
   predictPrctl,
   predictSetCpuid2,
   predictSetMsrs,
   predictSetXcrs,
   predictSetXsave,
-  suppliedFeatures,
+  wantedSpace,
   XSTATE_MSRS,
 } from './predict.ts'
 import type { Pointer, Step } from './steps.ts'
@@ -191,11 +191,16 @@ function learnCpuid(subject: Subject, step: CpuidStep): void {
   facts.cpuidD1 = d1 === undefined ? null : { eax: d1.eax, ecx: d1.ecx }
   facts.hasXsaveBit = ((findCpuid(list, 1)?.ecx ?? 0) & (1 << 26)) !== 0
   const { host } = facts
-  const tiles = (facts.cpuidXcr0 & BigInt(host.dynamic & host.kvmXcr0)) !== 0n
-  if (!tiles || facts.enlarged || host.profile.dynamicStates.enabling !== 'at-cpuid') return
-  // GFPU-39, -40: a new image in its initial state, as large as everything permitted.
-  facts.enlarged = true
-  facts.uabiSize = standardBytes(host, host.userMax)
-  facts.xfd &= ~host.dynamic
-  subject.xstateBvStored = 0n
+  const { guestPermission } = host.profile.permissions
+  const added = wantedSpace(facts, facts.cpuidXcr0) & host.userMax
+  if (added === 0) return
+  facts.enlarged |= added
+  // The space was there from the start, and nothing is lost (PERM-64).
+  if (guestPermission === 'ignored') facts.uabiSize = standardBytes(host, host.userDefault | facts.enlarged)
+  else {
+    // GFPU-39, -40: a new image in its initial state, as large as everything permitted.
+    facts.uabiSize = standardBytes(host, host.userDefault | facts.permitted)
+    facts.xfd &= ~added
+    subject.xstateBvStored = 0n
+  }
 }

@@ -1,4 +1,4 @@
-import { FPSSE, guestXcr0, imageFeatures, type VcpuFacts, YMM } from './facts.ts'
+import { FPSSE, guestXcr0, imageFeatures, suppliedFeatures, type VcpuFacts, YMM } from './facts.ts'
 
 /** What the rules say of a call: its errno (0 = success), and which rule decides. */
 export interface Prediction {
@@ -31,10 +31,6 @@ export function predictSetXsave(vcpu: VcpuFacts, image: Uint8Array, readable: nu
   const counts = era === 'E0' || (bv & u32(FPSSE | YMM)) !== 0n
   return counts && badMxcsr ? refused(EINVAL, 'XSAVE-20') : accepted
 }
-
-/** XSTATE_BV as KVM takes it: XSAVE-16. */
-export const suppliedFeatures = (vcpu: VcpuFacts, bv: bigint): bigint =>
-  vcpu.host.profile.xsave.era === 'E3+xfd' ? bv & ~u32(vcpu.xfd) : bv
 
 export interface Xcrs {
   readonly count: number
@@ -75,12 +71,15 @@ export function predictSetCpuid2(vcpu: VcpuFacts, { count, addressSizes, xcr0 }:
   if (!readable) return refused(EFAULT, 'XSAVE-48')
   const width = ((addressSizes ?? 0) >>> 8) & 0xff
   if (width !== 0 && width !== 48 && width !== 57) return refused(EINVAL, 'XSAVE-48')
-  const { profile } = vcpu.host
-  const asksTiles = (xcr0 & (1n << 18n)) !== 0n && profile.dynamicStates.enabling === 'at-cpuid' && !vcpu.enlarged
-  if (!asksTiles) return accepted
-  if (profile.permissions.guestPermission === 'ignored')
-    return (vcpu.host.userMax & (1 << 18)) !== 0 ? accepted : refused(EPERM, 'GFPU-42')
-  return vcpu.permitted ? accepted : refused(EPERM, 'GFPU-39')
+  const wanted = wantedSpace(vcpu, xcr0)
+  if (wanted === 0 || vcpu.host.profile.permissions.guestPermission === 'ignored') return accepted
+  return (wanted & ~vcpu.permitted) === 0 ? accepted : refused(EPERM, 'GFPU-39')
+}
+
+/** Dynamic components of a CPUID that have no space yet, whether the host has them or not (GFPU-39, GFPU-42). */
+export function wantedSpace({ host, enlarged }: VcpuFacts, xcr0: bigint): number {
+  const { dynamicStates, fpu } = host.profile
+  return dynamicStates.enabling === 'at-cpuid' ? Number(xcr0 & 0xffffffffn) & fpu.userDynamic & ~enlarged : 0
 }
 
 const [XFD, XFD_ERR, XSS] = [0x1c4, 0x1c5, 0xda0]
@@ -111,7 +110,9 @@ export function predictPrctl({ host, permitted }: VcpuFacts, option: number, nr:
   if (!exists || option < 0x1021 || option > 0x1025) return refused(EINVAL, 'PERM-16')
   if (option !== 0x1023 && option !== 0x1025) return accepted
   if (nr < 0 || nr >= permissions.xfeatureMax) return refused(EINVAL, 'PERM-17')
-  if (nr !== 18 || (host.userMax & (1 << 18)) === 0) return refused(EOPNOTSUPP, 'PERM-17')
-  if (!isGuest || permitted || permissions.guestPermission === 'ignored') return accepted
+  const facility = permissions.facilities.find(({ highestComponent }) => highestComponent === nr)
+  if (facility === undefined || (facility.components & ~host.userMax) !== 0) return refused(EOPNOTSUPP, 'PERM-17')
+  const has = (facility.components & ~permitted) === 0
+  if (!isGuest || has || permissions.guestPermission === 'ignored') return accepted
   return refused(EBUSY, 'PERM-23')
 }

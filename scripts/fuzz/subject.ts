@@ -18,7 +18,6 @@ const PAGE = 4096
 const ARGUMENT_PAGES = 16
 const ARGUMENT_BYTES = ARGUMENT_PAGES * PAGE
 const IMAGE_BYTES = 12288
-const XTILE_DATA = 18
 
 export interface SubjectOptions {
   /** The process asks for guest permission before the vCPU. */
@@ -48,10 +47,12 @@ export class Subject {
   constructor(host: Host, options: SubjectOptions) {
     this.process = host.newProcess('fuzz')
     const facts = factsOf(host)
-    let permitted = false
-    if (options.permission && (facts.dynamic & facts.kvmXcr0) !== 0) {
-      this.process.archPrctl.reqXcompGuestPerm(XTILE_DATA)
-      permitted = true
+    let permitted = 0
+    const { guestPermSupported, guestPermission, facilities } = facts.profile.permissions
+    for (const { highestComponent, components } of facilities) {
+      if (!options.permission || !guestPermSupported || (components & ~facts.userMax) !== 0) continue
+      this.process.archPrctl.reqXcompGuestPerm(highestComponent)
+      if (guestPermission === 'enforced') permitted |= components
     }
     this.kvm = this.process.openKvm()
     this.supported = this.kvm.getSupportedCpuid()

@@ -73,6 +73,8 @@ export class WholeState {
       this.hash(8)
     }
     this.add(kernel.heap.bytesInUse)
+    this.add(kernel.costs.bufferBytes)
+    this.add(kernel.costs.buffersAllocated - kernel.costs.buffersFreed)
     this.add(kernel.pages.available)
     return [this.a, this.b].map((half) => (half >>> 0).toString(16).padStart(8, '0')).join('')
   }

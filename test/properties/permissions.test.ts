@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { type HostFacts, hostFacts } from '../../scripts/fuzz/facts.ts'
 import { answerOf } from '../../scripts/oracle/api/calls.ts'
 import { programFile } from '../../scripts/oracle/api/permissions.ts'
+import type { KernelProfile } from '../../src/profiles/index.ts'
 import type { Process } from '../../src/vmm/process.ts'
 import { hostOf, PAIRS } from './subjects.ts'
 
@@ -11,8 +12,9 @@ const [EBUSY, EINVAL, EOPNOTSUPP] = [16, 22, 95]
 
 /** Permissions of a process, as the rules keep them. */
 interface Permissions {
-  host: boolean
-  guest: boolean
+  /** Dynamic components that were granted. */
+  host: number
+  guest: number
   locked: boolean
 }
 interface Life {
@@ -20,13 +22,18 @@ interface Life {
   is: Permissions
 }
 
+/** Components granted together with `nr`, 0 where nothing is asked for by that number (PERM-19). */
+const facilityOf = ({ permissions }: KernelProfile, nr: number): number =>
+  permissions.facilities.find(({ highestComponent }) => highestComponent === nr)?.components ?? 0
+
 /** What a request for component `nr` gives: PERM-17, PERM-19 to -23. */
 function answer({ profile, userMax }: HostFacts, is: Permissions, isGuest: boolean, nr: number): number {
   const { permissions } = profile
   if (!(isGuest ? permissions.guestPermSupported : permissions.hostPermSupported)) return EINVAL
   if (nr < 0 || nr >= permissions.xfeatureMax) return EINVAL
-  if (nr !== XTILE_DATA || (userMax & (1 << XTILE_DATA)) === 0) return EOPNOTSUPP
-  if (isGuest && !is.guest && permissions.guestPermission !== 'ignored' && is.locked) return EBUSY
+  const components = facilityOf(profile, nr)
+  if (components === 0 || (components & ~userMax) !== 0) return EOPNOTSUPP
+  if (isGuest && (components & ~is.guest) !== 0 && permissions.guestPermission !== 'ignored' && is.locked) return EBUSY
   return 0
 }
 
@@ -38,7 +45,7 @@ const actions = fc.oneof(
 /** What the three that tell should tell. */
 function check({ process, is }: Life, facts: HostFacts): void {
   const { permissions } = facts.profile
-  const mask = (has: boolean) => BigInt(facts.userDefault | (has ? facts.dynamic : 0))
+  const mask = (granted: number) => BigInt(facts.userDefault | granted)
   const { archPrctl } = process
   if (permissions.hostPermSupported) {
     expect(archPrctl.getXcompSupp()).toBe(BigInt(facts.userMax))
@@ -54,7 +61,8 @@ describe('permissions', () => {
       fc.property(fc.constantFrom(...PAIRS), sequences, ({ cpu, kernel }, sequence) => {
         const host = hostOf(cpu, kernel)
         const facts = hostFacts(host.model, host.kernel.profile)
-        const lives: Life[] = [{ process: host.newProcess(), is: { host: false, guest: false, locked: false } }]
+        const before = host.kernel.heap.bytesInUse
+        const lives: Life[] = [{ process: host.newProcess(), is: { ...NONE } }]
         for (const [[action, nr], pick] of sequence) {
           const life = lives[pick % lives.length]
           const { process, is } = life
@@ -65,7 +73,7 @@ describe('permissions', () => {
             )
             expect(errno).toBe(answer(facts, is, isGuest, nr))
             const isIgnored = isGuest && facts.profile.permissions.guestPermission === 'ignored'
-            if (errno === 0 && !isIgnored) is[action] = true
+            if (errno === 0 && !isIgnored) is[action] |= facilityOf(facts.profile, nr)
           } else if (action === 'vcpu') {
             process.openKvm().createVm().createVcpu()
             is.locked = true
@@ -79,10 +87,13 @@ describe('permissions', () => {
           for (const each of lives) check(each, facts)
         }
         for (const { process } of lives) process.exit()
+        // Nothing of them is left.
+        expect(host.kernel.costs.snapshot().vcpus).toEqual([])
+        expect(host.kernel.heap.bytesInUse).toBe(before)
       }),
       { numRuns: 150, seed: 5 },
     )
   })
 })
 
-const NONE: Permissions = { host: false, guest: false, locked: false }
+const NONE: Permissions = { host: 0, guest: 0, locked: false }

@@ -73,6 +73,17 @@ describe('a process without a program', () => {
     expect(process.openKvm().fd).not.toBe(thread.openKvm().fd)
   })
 
+  it('ends with all its threads, whichever of them ends it', () => {
+    const host = testHost()
+    const free = host.kernel.pages.available
+    const process = host.newProcess()
+    const thread = process.newThread()
+    thread.openKvm().createVm().createVcpu()
+    thread.exit()
+    expect(() => process.archPrctl.getXcompPerm()).toThrow(ProcessDied)
+    expect(host.kernel.pages.available).toBe(free)
+  })
+
   it('does not execute what is no program', () => {
     const process = testHost().newProcess()
     expect(thrown(() => process.exec('/proc/cpuinfo'))).toMatchObject({ errno: 'EACCES' })

@@ -117,8 +117,15 @@ export class ModelledProcess implements ProcessBackend {
 
   exit(): void {
     if (this.epitaph !== null) return
+    // Its other threads run no code in which they could find out.
+    const others = this.task.group.tasks.filter((other) => other !== this.task)
     this.held.hold(this.task)
     exitGroup(this.task, 0)
+    for (const other of others) {
+      this.held.hold(other)
+      exitGroup(other, 0)
+      this.leave(other)
+    }
     this.bury(`process ${this.pid} has exited`, null)
   }
 
@@ -134,6 +141,7 @@ export class ModelledProcess implements ProcessBackend {
   }
 
   private mustLive(): void {
+    if (this.epitaph === null && this.task.state === 'dead') this.bury(`process ${this.pid} has exited`, null)
     if (this.epitaph !== null) throw this.epitaph
   }
 
@@ -249,8 +257,12 @@ export class ModelledProcess implements ProcessBackend {
   }
 
   private bury(message: string, rule: string | null): void {
-    const { task } = this
     this.epitaph ??= new ProcessDied(message, rule)
+    this.leave(this.task)
+  }
+
+  /** A dead task leaves its processor. */
+  private leave(task: Task): void {
     this.held.forget(task)
     if (task.cpu !== null) this.kernel.scheduler.leave(task.cpu, task)
   }
