@@ -36,10 +36,17 @@ export type KvmVcpuEvents = ValueOf<typeof kvm_vcpu_events>
 export type KvmDebugregs = ValueOf<typeof kvm_debugregs>
 export type KvmFpu = ValueOf<typeof kvm_fpu>
 export type KvmGuestDebug = ValueOf<typeof kvm_guest_debug>
+/** struct kvm_xcr: a number (0 is XCR0) and its value. */
+export interface KvmXcr {
+  readonly xcr: number
+  readonly value: bigint
+}
 export type KvmTranslation = ValueOf<typeof kvm_translation>
 
 const KVM_XSAVE_BYTES = 4096
 const MAX_CPUID_ENTRIES = 256
+/** Entries that struct kvm_xcrs has room for. */
+const MAX_XCRS = 16
 
 export interface RunOptions {
   /** At most this many guest instructions; then the exit is `interrupted`. Default: until the guest exits. */
@@ -191,11 +198,19 @@ export class VcpuFd {
 
   /** XCR0, or null on a host without XSAVE. */
   getXcr0(): bigint | null {
-    const { nr_xcrs, xcrs } = this.process.get(this.fd, 'KVM_GET_XCRS', kvm_xcrs)
-    return nr_xcrs === 0 ? null : xcrs[0].value
+    return this.getXcrs().find(({ xcr }) => xcr === 0)?.value ?? null
   }
   setXcr0(value: bigint): void {
-    this.process.set(this.fd, 'KVM_SET_XCRS', kvm_xcrs, { nr_xcrs: 1, xcrs: [{ xcr: 0, value }] })
+    this.setXcrs([{ xcr: 0, value }])
+  }
+  /** KVM_GET_XCRS as it is: one entry, or none on a host without XSAVE (XSAVE-30). */
+  getXcrs(): KvmXcr[] {
+    const { nr_xcrs, xcrs } = this.process.get(this.fd, 'KVM_GET_XCRS', kvm_xcrs)
+    return xcrs.slice(0, nr_xcrs)
+  }
+  /** KVM_SET_XCRS: the first entry of XCR0 counts, wherever it stands. More than 16 entries, or flags, are EINVAL (XSAVE-30). */
+  setXcrs(xcrs: readonly KvmXcr[], flags = 0): void {
+    this.process.set(this.fd, 'KVM_SET_XCRS', kvm_xcrs, { nr_xcrs: xcrs.length, flags, xcrs: xcrs.slice(0, MAX_XCRS) })
   }
 
   /** KVM_GET_XSAVE: 4096 bytes; EINVAL once the vCPU's CPUID has a dynamic component (XSAVE-03). */
@@ -237,9 +252,11 @@ export class VcpuFd {
     return this.geometryOfHost
   }
 
+  /** KVM_GET_FPU: the legacy region as it lies in the image, whatever XSTATE_BV says; MXCSR reads 0 (XSAVE-28). */
   getFpu(): KvmFpu {
     return this.process.get(this.fd, 'KVM_GET_FPU', kvm_fpu)
   }
+  /** KVM_SET_FPU: neither MXCSR nor XSTATE_BV changes (XSAVE-29). */
   setFpu(fpu: KvmFpu): void {
     this.process.set(this.fd, 'KVM_SET_FPU', kvm_fpu, fpu)
   }
@@ -270,6 +287,7 @@ export class VcpuFd {
   nmi(): void {
     this.process.ioctl(this.fd, 'KVM_NMI')
   }
+  /** KVM_SET_GUEST_DEBUG: single steps and breakpoints of the VMM's own; they end KVM_RUN with exit `debug` (KAPI-56, -57). */
   setGuestDebug(debug: KvmGuestDebug): void {
     this.process.set(this.fd, 'KVM_SET_GUEST_DEBUG', kvm_guest_debug, debug)
   }
@@ -278,6 +296,10 @@ export class VcpuFd {
   enableCap(capability: KvmCapName | number, ...args: bigint[]): void {
     const cap = typeof capability === 'number' ? capability : KVM_CAP[capability]
     this.process.set(this.fd, 'KVM_ENABLE_CAP', kvm_enable_cap, { cap, args })
+  }
+  /** KVM_KVMCLOCK_CTRL: tells a guest with kvmclock that it was stopped. */
+  kvmclockCtrl(): void {
+    this.process.ioctl(this.fd, 'KVM_KVMCLOCK_CTRL')
   }
   getTscKhz(): number {
     return this.process.ioctl(this.fd, 'KVM_GET_TSC_KHZ')

@@ -5,7 +5,10 @@ import { icedModule } from '../machine/bare-host.ts'
 
 const cache = new URL('../../.cache/docs-examples/', import.meta.url)
 const page = readFileSync(new URL('../../docs/api.md', import.meta.url), 'utf8')
-const examples = [...page.matchAll(/^## ([^\n]+)\n+```ts\n(.*?)```/gms)].map(([, title, code]) => [title, code])
+const examples = [...page.matchAll(/^## ([^\n]+)\n(?:(?!^## )[^`]|`(?!``))*?```ts\n(.*?)```/gms)].map(([, title, code]) => [
+  title,
+  code,
+])
 
 beforeAll(() => {
   mkdirSync(cache, { recursive: true })
@@ -14,7 +17,7 @@ beforeAll(() => {
 afterAll(() => rmSync(cache, { recursive: true, force: true }))
 
 describe('the examples of docs/api.md', () => {
-  it('are there', () => expect(examples.length).toBe(2))
+  it('are there', () => expect(examples.length).toBe(3))
 
   it.each(examples)('%s: prints what its comments say', async (title, code) => {
     const promised = [...code.matchAll(/console\.log\(.*\) \/\/ (.*)/g)].map((match) => match[1])

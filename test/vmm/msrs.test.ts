@@ -84,4 +84,31 @@ describe('XCR0', () => {
       expect(vcpu.getXcr0()).toBe(good)
     }
   })
+
+  it('is one entry of a list, the first of XCR0 wherever it stands; others are ignored [XSAVE-30]', () => {
+    const vcpu = amxVcpu()
+    expect(vcpu.getXcrs()).toEqual([{ xcr: 0, value: 0x602e7n }])
+    vcpu.setXcrs([
+      { xcr: 1, value: 0xffn },
+      { xcr: 0, value: 7n },
+      { xcr: 0, value: 0x602e7n },
+    ])
+    expect(vcpu.getXcr0()).toBe(7n)
+    vcpu.setXcrs([])
+    expect(vcpu.getXcr0()).toBe(7n)
+    expect(() => vcpu.setXcrs(new Array(17).fill({ xcr: 0, value: 1n }))).toThrow(/EINVAL: KVM_SET_XCRS: nr_xcrs is 17.*XSAVE-30/)
+    expect(() => vcpu.setXcrs([{ xcr: 0, value: 1n }], 1)).toThrow(/EINVAL.*XSAVE-30/)
+    expect(vcpu.getXcr0()).toBe(7n)
+  })
+})
+
+describe('KVM_GET_FPU and KVM_SET_FPU', () => {
+  it('move the legacy region; MXCSR reads 0 and is not set [XSAVE-28, XSAVE-29]', () => {
+    const vcpu = amxVcpu()
+    const fpu = vcpu.getFpu()
+    vcpu.setFpu({ ...fpu, fcw: 0x27f, mxcsr: 0x1fa0, last_ip: 0x1234_5678_9abcn, xmm: fpu.xmm.map((_, i) => i & 255) })
+    const back = vcpu.getFpu()
+    expect(back).toMatchObject({ fcw: 0x27f, mxcsr: 0, last_ip: 0x1234_5678_9abcn })
+    expect([...back.xmm.slice(0, 4)]).toEqual([0, 1, 2, 3])
+  })
 })
