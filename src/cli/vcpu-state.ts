@@ -31,7 +31,7 @@ export function describeVcpu(vcpu: VcpuFd): string {
     for (let r = 0; r < 16; r += 4) lines.push(`    ${generalRow(regs, r)}`)
     lines.push(`    cr0 ${hex(s.cr0)} cr2 ${hex(s.cr2)} cr3 ${hex(s.cr3)} cr4 ${hex(s.cr4)} efer ${hex(s.efer)}`)
     const xcr0 = vcpu.getXcr0()
-    if (xcr0 !== null) lines.push(`    xcr0 ${hex(xcr0)} xsave: ${vcpu.getXsave2().presentNames || 'all initial'}`)
+    if (xcr0 !== null) lines.push(`    xcr0 ${hex(xcr0)} xsave: ${vcpu.readXsave().presentNames || 'all initial'}`)
     return `${lines.join('\n')}\n`
   } catch (error) {
     if (error instanceof ProcessDied) return `  ${error.message}\n`

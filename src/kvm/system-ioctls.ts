@@ -158,7 +158,8 @@ export function transferMsrs(
 type DeviceAttr = ValueOf<typeof kvm_device_attr>
 
 function hasSystemAttr(kvm: Kvm, attr: DeviceAttr, call: IoctlCall): number {
-  const known = kvm.profile.kvm.hasSysAttributes && attr.group === 0 && attr.attr === BigInt(KVM_X86_XCOMP_GUEST_SUPP)
+  if (!kvm.profile.kvm.hasSysAttributes) return call.refuse(EINVAL, 'XSAVE-02', 'this kernel has no attributes of /dev/kvm')
+  const known = attr.group === 0 && attr.attr === BigInt(KVM_X86_XCOMP_GUEST_SUPP)
   return known ? 0 : call.refuse(ENXIO, 'XSAVE-02', `no attribute ${attr.attr} in group ${attr.group}`)
 }
 

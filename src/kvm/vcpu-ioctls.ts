@@ -118,6 +118,7 @@ function getXsave(vcpu: Vcpu, call: IoctlCall): number {
 }
 
 function getXsave2(vcpu: Vcpu, call: IoctlCall): number {
+  if (!vcpu.vm.kvm.profile.kvm.hasXsave2) return call.refuse(EINVAL, 'XSAVE-04', 'this kernel has no KVM_GET_XSAVE2')
   return writeXsave(vcpu, call, uabiSize(vcpu.guestFpu))
 }
 

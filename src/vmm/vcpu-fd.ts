@@ -231,6 +231,10 @@ export class VcpuFd {
     this.process.ioctlBytes(this.fd, 'KVM_GET_XSAVE2', image.bytes)
     return image
   }
+  /** The image by KVM_GET_XSAVE2, or by KVM_GET_XSAVE where the kernel has only that. */
+  readXsave(): XsaveImage {
+    return this.vm.checkExtension('KVM_CAP_XSAVE2') > 0 ? this.getXsave2() : this.getXsave()
+  }
   /** KVM_SET_XSAVE. An image shorter than the kernel reads is zero-extended. */
   setXsave(image: XsaveImage | Uint8Array): void {
     const given = image instanceof XsaveImage ? image.bytes : image

@@ -11,7 +11,7 @@ export function saveVcpu(vcpu: VcpuFd): VcpuState {
   const events = vcpu.getVcpuEvents()
   const mpState = vcpu.getMpState()
   const regs = vcpu.getRegs()
-  const xsave = vcpu.getXsave2().bytes
+  const xsave = vcpu.readXsave().bytes
   const xcr0 = vcpu.getXcr0()
   const sregs = vcpu.getSregs()
   const msrs = readableMsrs(vcpu)

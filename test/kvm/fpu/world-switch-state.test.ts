@@ -75,7 +75,7 @@ function duringRun(vcpu: VcpuFd, name: string) {
 }
 
 function setPkru(vcpu: VcpuFd, value: number): void {
-  const image = vcpu.getXsave2()
+  const image = vcpu.readXsave()
   image.xstateBv |= 1n << 9n
   new DataView(image.bytes.buffer).setUint32(2688, value, true)
   vcpu.setXsave(image)
