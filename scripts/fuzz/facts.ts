@@ -80,6 +80,13 @@ export function standardBytes(host: HostFacts, mask: number): number {
   return Math.max(576, ...ends)
 }
 
+/**
+ * The predictions here are of kernels that make space for dynamic components at KVM_SET_CPUID2, or never. The designs that make it later
+ * (GFPU-35, -36) depend on what the guest did; of their calls only is asked that nothing breaks and that a refusal changes nothing.
+ */
+export const isPredicted = ({ dynamicStates }: KernelProfile): boolean =>
+  dynamicStates.enabling === 'at-cpuid' || dynamicStates.enabling === 'none'
+
 /** What a vCPU has been given so far. */
 export interface VcpuFacts {
   readonly host: HostFacts
