@@ -76,6 +76,8 @@ export class Kvm {
   readonly hostHasPku: boolean
   readonly supportedXcr0: number
   readonly supportedXss: number
+  /** Guests may have SHSTK, and with it the supervisor shadow-stack pointers. */
+  readonly hasShadowStacks: boolean
   /** Components that IA32_XFD can withhold. */
   readonly dynamicXfeatures: number
   readonly archCapabilities: bigint
@@ -137,6 +139,10 @@ export class Kvm {
     this.supportedXcr0 = (this.hostXcr0 & virtualizable & ~withoutMpx & ~withoutAmx) >>> 0
     // CET_U and CET_S go with SHSTK and IBT (CET-20), which this KVM does not virtualize.
     this.supportedXss = (this.hostXss & profile.kvm.supportedXss & ~XFEATURE_MASK_CET) >>> 0
+    // CET-21, as far as IA32_XSS decides it; two-dimensional paging and the VMCS controls are there on the modelled Intel processors.
+    const neededXss = profile.cet.neededXss
+    this.hasShadowStacks =
+      profile.cet.offeredToGuests && !this.isAmd && (this.hostXss & profile.kvm.supportedXss & neededXss) === neededXss
     this.cr4Reserved = cr4ReservedBits((feature) => this.caps.has(feature))
     this.eferReserved = eferReservedBits(this.caps, this.isAmd)
     const secondary = model.msrs.get(MSR_IA32_VMX_PROCBASED_CTLS2)

@@ -6,7 +6,7 @@ import { AmxUnit, type TileMemory } from './amx/amx-unit.ts'
 import { missEndbranch } from './branch-tracker.ts'
 import { isCetOn, shadowStackEnabled } from './cet.ts'
 import { contextTag, type Region } from './code-cache.ts'
-import { COUNT_XFD, COUNT_XFD_ERR, COUNT_XSS, countedMsr } from './counters.ts'
+import { COUNT_PL0_SSP, COUNT_XFD, COUNT_XFD_ERR, COUNT_XSS, countedMsr } from './counters.ts'
 import { DescriptorReader } from './descriptors.ts'
 import { CTL, type ExecutionContext } from './execution-context.ts'
 import {
@@ -29,6 +29,7 @@ import {
   MXCSR,
   PHYSICAL_BASE,
   PKRU,
+  PL0_SSP,
   PL3_SSP,
   REGISTER_FILE,
   SCRATCH_BASE,
@@ -662,6 +663,18 @@ export class Processor {
   }
   get xfd(): number {
     return this.registerFile32(XFD)
+  }
+  /** WRMSR of IA32_PLn_SSP, n = 0..2, with a value that is canonical and aligned. Counted. */
+  wrmsrSsp(n: number, lo: number, hi: number): void {
+    this.machine.counters.msrWritesOf[COUNT_PL0_SSP + n]++
+    this.setRegisterFile32(PL0_SSP + n * 8, lo)
+    this.setRegisterFile32(PL0_SSP + n * 8 + 4, hi)
+  }
+  /** RDMSR of IA32_PLn_SSP, n = 0..2: low and high half to `into[at]` and the next. Counted. */
+  rdmsrSsp(n: number, into: Int32Array, at: number): void {
+    this.machine.counters.msrReadsOf[COUNT_PL0_SSP + n]++
+    into[at] = this.registerFile32(PL0_SSP + n * 8)
+    into[at + 1] = this.registerFile32(PL0_SSP + n * 8 + 4)
   }
   /** RDMSR of IA32_XFD. */
   rdmsrXfd(): number {

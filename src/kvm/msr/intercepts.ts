@@ -1,6 +1,8 @@
 import {
   MSR_FS_BASE,
   MSR_GS_BASE,
+  MSR_IA32_PL0_SSP,
+  MSR_IA32_PL2_SSP,
   MSR_IA32_SYSENTER_CS,
   MSR_IA32_SYSENTER_EIP,
   MSR_IA32_SYSENTER_ESP,
@@ -21,14 +23,23 @@ const PASS_THROUGH = new Set([
   MSR_IA32_SYSENTER_EIP,
 ])
 
+/** IA32_PL0_SSP..PL2_SSP: CET-14, and CET-41 for the design that waits. */
+const isSupervisorSsp = (index: number): boolean => index >= MSR_IA32_PL0_SSP && index <= MSR_IA32_PL2_SSP
+
 /** Whether RDMSR of the MSR exits now. XFD: GFPU-28; XFD_ERR: GFPU-31; a filtered MSR always exits. */
 export function msrReadExits(vcpu: Vcpu, index: number): boolean {
   const passes =
-    PASS_THROUGH.has(index) || (index === MSR_IA32_XFD && vcpu.xfdPassThrough) || (index === MSR_IA32_XFD_ERR && vcpu.guestHasXfd)
+    PASS_THROUGH.has(index) ||
+    (index === MSR_IA32_XFD && vcpu.xfdPassThrough) ||
+    (index === MSR_IA32_XFD_ERR && vcpu.guestHasXfd) ||
+    (isSupervisorSsp(index) && vcpu.supervisorSsp.passThrough)
   return !passes || !isMsrAllowed(vcpu.vm.msrFilter, index, KVM_MSR_FILTER_READ)
 }
 
 export function msrWriteExits(vcpu: Vcpu, index: number): boolean {
-  const passes = PASS_THROUGH.has(index) || (index === MSR_IA32_XFD && vcpu.xfdPassThrough)
+  const passes =
+    PASS_THROUGH.has(index) ||
+    (index === MSR_IA32_XFD && vcpu.xfdPassThrough) ||
+    (isSupervisorSsp(index) && vcpu.supervisorSsp.passThrough)
   return !passes || !isMsrAllowed(vcpu.vm.msrFilter, index, KVM_MSR_FILTER_WRITE)
 }

@@ -211,6 +211,20 @@ export function writeXfd(vcpu: Vcpu, value: number): void {
   updateExceptionBitmap(vcpu)
 }
 
+/** Canonical for the widest linear address of the host, whatever the guest's paging mode (CET-10), and 4-byte aligned. */
+const isShadowStackPointer = (vcpu: Vcpu, value: bigint): boolean => (value & 3n) === 0n && makeCanonical(value, vcpu) === value
+for (const index of [M.MSR_IA32_PL0_SSP, M.MSR_IA32_PL1_SSP, M.MSR_IA32_PL2_SSP]) {
+  define(index, {
+    read: (vcpu) => (vcpu.hasShadowStacks ? vcpu.supervisorSsp.read(index) : UNSUPPORTED),
+    write: (vcpu, value) => {
+      if (!vcpu.hasShadowStacks) return UNSUPPORTED
+      if (!isShadowStackPointer(vcpu, value)) return INVALID
+      vcpu.supervisorSsp.write(index, value)
+      return 0
+    },
+  })
+}
+
 define(M.MSR_IA32_BNDCFGS, {
   read: (vcpu, host) => (vcpu.vm.kvm.caps.has('MPX') && hostOr('MPX')(vcpu, host) ? vcpu.msrs.bndcfgs : INVALID),
   write: (vcpu, value, host) => {

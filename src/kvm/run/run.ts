@@ -11,7 +11,7 @@ import {
 } from '../../linux/preemption.ts'
 import type { PinnedProcessor } from '../../linux/processor.ts'
 import type { SignalSet } from '../../linux/signal/signal-set.ts'
-import type { PreemptNotifier, Task } from '../../linux/task.ts'
+import type { Task } from '../../linux/task.ts'
 import {
   KVM_EXIT_DIRTY_RING_FULL,
   KVM_EXIT_INTR,
@@ -32,7 +32,6 @@ import { updateClockPage } from '../pv/clock-page.ts'
 import { notePreempted, updateStealTime } from '../pv/steal-time.ts'
 import { getCr8, setCr8 } from '../vcpu/control-registers.ts'
 import { loadGuestRegisters, putGuestRegisters } from '../vcpu/guest-registers.ts'
-import type { GuestSplitLock } from '../vcpu/split-lock.ts'
 import { exportSyncRegs, importSyncRegs, KVM_SYNC_X86_VALID_FIELDS } from '../vcpu/sync-regs.ts'
 import type { Vcpu } from '../vcpu/vcpu.ts'
 import * as V from '../vcpu/vcpu.ts'
@@ -58,8 +57,6 @@ export function kvmRun(vcpu: Vcpu, argument: number, call: IoctlCall): MaybePree
   const immediate = vcpu.run.immediateExit
   const mask = vcpu.signalMask === null ? null : beginSignalMask(vcpu, task)
   vcpu.runner = task
-  task.preemptNotifier = vcpu.residency
-  vcpu.vm.kvm.kernel.costs.kvmRuns++
   vcpu.run.setU16(AT.flags, 0)
   withPreemptionDisabled(task, loadVcpu, vcpu)
   const started = prepare(vcpu, task, call, immediate)
@@ -96,27 +93,20 @@ function beginSignalMask(vcpu: Vcpu, task: Task): SignalSet {
 }
 
 function loadVcpu(cpu: PinnedProcessor, vcpu: Vcpu): void {
+  vcpu.vm.kvm.kernel.costs.kvmRuns++
   vcpu.hostPkru = hostPkru(vcpu.runner!)
   try {
     loadGuestRegisters(cpu, vcpu)
   } catch (error) {
     throw calledFrom(error, 'kvm_arch_vcpu_ioctl_run', 'kvm_vcpu_ioctl')
   }
-  if (vcpu.splitLock !== null) cpu.current!.preemptNotifier = splitLockNotifier(vcpu.splitLock)
+  cpu.current!.preemptNotifier = vcpu.residency
   if (vcpu.msrs.stealTime & 1n) vcpu.request(V.REQ_STEAL_UPDATE)
 }
 
-/** A vCPU that loses its processor leaves its setting there no longer than that; it is loaded again at the next entry (SLD §6). */
-const splitLockNotifier = (splitLock: GuestSplitLock): PreemptNotifier => ({
-  schedIn: () => {},
-  schedOut: (cpu) => splitLock.put(cpu as PinnedProcessor),
-})
-
 function putVcpu(cpu: PinnedProcessor, vcpu: Vcpu): void {
-  if (vcpu.splitLock !== null) {
-    vcpu.splitLock.put(cpu)
-    cpu.current!.preemptNotifier = null
-  }
+  vcpu.residency.leave(cpu)
+  cpu.current!.preemptNotifier = null
   putGuestRegisters(cpu, vcpu)
 }
 
@@ -330,7 +320,6 @@ function finishRun(vcpu: Vcpu, task: Task, mask: SignalSet | null, result: numbe
   run.setU8(AT.ready_for_interrupt_injection, vcpu.vm.irqchipMode === 'kernel' || readyForInterrupt(vcpu) ? 1 : 0)
   if (vcpu.smm) run.setU16(AT.flags, KVM_RUN_X86_SMM)
   vcpu.runner = null
-  task.preemptNotifier = null
   vcpu.vm.kvm.kernel.costs.runReturned(result, run.exitReason)
   if (mask !== null) task.endTemporaryMask(mask)
   return result

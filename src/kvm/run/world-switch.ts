@@ -36,6 +36,7 @@ export interface VirtualizingProcessor extends HostProcessor {
 export function worldSwitch(cpu: PinnedProcessor, vcpu: Vcpu): number {
   const processor = cpu.processor as VirtualizingProcessor
   ensureRegistersLoaded(cpu)
+  vcpu.supervisorSsp.enter(cpu)
   const enteredWithErr = guestXfdErr(vcpu.guestFpu)
   if (enteredWithErr !== 0) processor.writeXfdErr(enteredWithErr)
   loadGuestXsaveState(processor, vcpu)
@@ -63,6 +64,7 @@ export function worldSwitch(cpu: PinnedProcessor, vcpu: Vcpu): number {
 export function emulateOne(cpu: PinnedProcessor, vcpu: Vcpu, port: MmioPort): number {
   const processor = cpu.processor as VirtualizingProcessor
   ensureRegistersLoaded(cpu)
+  vcpu.supervisorSsp.enter(cpu)
   loadGuestXsaveState(processor, vcpu)
   const result = processor.emulateInstruction(vcpu.vmcs, port)
   cpu.account(processor.retired)

@@ -1,6 +1,6 @@
 import type { VcpuCostSource } from '../../linux/costs.ts'
 import { guestImageBytes } from '../../linux/fpu/door.ts'
-import type { HostCpu } from '../../linux/processor.ts'
+import type { HostCpu, PinnedProcessor } from '../../linux/processor.ts'
 import type { PreemptNotifier } from '../../linux/task.ts'
 import type { Vcpu } from './vcpu.ts'
 
@@ -27,8 +27,18 @@ export class VcpuResidency implements PreemptNotifier, VcpuCostSource {
   schedIn(_cpu: HostCpu): void {
     this.load()
   }
-  schedOut(_cpu: HostCpu, _preempted: boolean): void {
+  schedOut(cpu: HostCpu, _preempted: boolean): void {
+    this.leave(cpu as PinnedProcessor)
     this.put()
+  }
+
+  /**
+   * What a vCPU leaves on the processor between two VM entries, and no longer than it is there: its split-lock setting (SLD §6), and
+   * what KVM switches by hand. Both are loaded again at the next VM entry.
+   */
+  leave(cpu: PinnedProcessor): void {
+    this.vcpu.splitLock?.put(cpu)
+    this.vcpu.supervisorSsp.leave(cpu)
   }
 
   get pid(): number {
@@ -41,6 +51,6 @@ export class VcpuResidency implements PreemptNotifier, VcpuCostSource {
     return guestImageBytes(this.vcpu.guestFpu)
   }
   get byHandBytes(): number {
-    return 0
+    return this.vcpu.supervisorSsp.bytes
   }
 }

@@ -21,6 +21,7 @@ import { ExceptionQueue, TRIPLE_FAULT } from './exception-queue.ts'
 import { VcpuResidency } from './residency.ts'
 import type { RunPage } from './run-page.ts'
 import type { GuestSplitLock } from './split-lock.ts'
+import { SupervisorSsp } from './supervisor-ssp.ts'
 
 /** Work to do before the next guest entry, in the order of KAPI-21. */
 export const REQ_VM_DEAD = 1 << 0
@@ -54,6 +55,7 @@ export class Vcpu {
   readonly splitLock: GuestSplitLock | null
   readonly stats: VcpuStats
   readonly residency: VcpuResidency
+  readonly supervisorSsp: SupervisorSsp
   /** In-kernel local APIC, null without one. */
   lapic: Lapic | null = null
   /** IA32_APIC_BASE, kept with and without an in-kernel LAPIC (below 2^52). */
@@ -78,6 +80,8 @@ export class Vcpu {
   /** KVM and the guest's CPUID have XSAVES; CPUID has XFD. */
   guestHasXsaves = false
   guestHasXfd = false
+  /** KVM and the guest's CPUID have SHSTK (CET-21). */
+  hasShadowStacks = false
   /** CR4 bits the guest's CPUID does not allow, low half; the high half is always reserved. */
   cr4Reserved = 0
   /** EAX of the KVM features leaf, and the base of the KVM leaves (0 = no signature found). */
@@ -168,6 +172,7 @@ export class Vcpu {
     this.splitLock = parts.splitLock
     this.stats = parts.stats
     this.residency = new VcpuResidency(this)
+    this.supervisorSsp = new SupervisorSsp(this)
     this.pio = parts.pio
     this.mmio = parts.mmio(this)
     this.linear = new GuestLinear(this)
