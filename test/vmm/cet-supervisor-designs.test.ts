@@ -52,23 +52,29 @@ describe('bytes', () => {
     ['K', K, 'SapphireRapids', 2560, 2560, 0],
     ['M', M, 'SapphireRapids', 2560, 2560, 24],
     ['G', G, 'SapphireRapids', 2560, 2560, 0],
-  ] as const)('%s, %s on %s: %i a thread, %i an image, %i by hand [CET-42, CET-45, CET-46]', (_, kernel, cpu, thread, image, byHand) => {
-    const { host } = vcpuWithShstk(kernel, cpu)
-    const costs = host.costs.snapshot()
-    expect(costs.tasks[0].embedded).toBe(thread)
-    expect(costs.vcpus[0]).toMatchObject({ image, byHand })
-  })
+  ] as const)(
+    '%s, %s on %s: %i a thread, %i an image, %i by hand [CET-42, CET-45, CET-46]',
+    (_, kernel, cpu, thread, image, byHand) => {
+      const { host } = vcpuWithShstk(kernel, cpu)
+      const costs = host.costs.snapshot()
+      expect(costs.tasks[0].embedded).toBe(thread)
+      expect(costs.vcpus[0]).toMatchObject({ image, byHand })
+    },
+  )
 
   test.each([
     [K, 10_064 * 24],
     [M, 64 * 24],
     [G, 64 * 24],
-  ] as const)('%s: 10,000 threads and 64 vCPUs of a client cost %i bytes more, by what one of each costs [CET-45]', (kernel, extra) => {
-    const { host } = vcpuWithShstk(kernel)
-    const { tasks, vcpus } = host.costs.snapshot()
-    // 856 bytes is what there would be without CET_S at all.
-    expect(10_000 * (tasks[0].embedded - 856) + 64 * (vcpus[0].image - 856 + vcpus[0].byHand)).toBe(extra)
-  })
+  ] as const)(
+    '%s: 10,000 threads and 64 vCPUs of a client cost %i bytes more, by what one of each costs [CET-45]',
+    (kernel, extra) => {
+      const { host } = vcpuWithShstk(kernel)
+      const { tasks, vcpus } = host.costs.snapshot()
+      // 856 bytes is what there would be without CET_S at all.
+      expect(10_000 * (tasks[0].embedded - 856) + 64 * (vcpus[0].image - 856 + vcpus[0].byHand)).toBe(extra)
+    },
+  )
 })
 
 describe('XCOMP_BV on Sapphire Rapids', () => {

@@ -155,7 +155,7 @@ function amxHost(
   for (const [i, { fpu }] of host.allTasks.entries()) watch(host.recorder, fpu, `fpu${i}`, ...WATCHED_FPU)
   for (const [i, { vcpu }] of host.vcpus.entries()) {
     const guestFpu = vcpu.guestFpu as unknown as { fpstate: object }
-    watch(host.recorder, guestFpu, `guest${i}`, 'xfdErr', 'loadedBy')
+    watch(host.recorder, guestFpu, `guest${i}`, 'xfdErr')
     watch(host.recorder, guestFpu.fpstate, `image${i}`, 'xfd', 'inUse')
     watch(host.recorder, vcpu, `vcpu${i}`, 'mutexOwner')
   }
