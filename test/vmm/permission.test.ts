@@ -23,7 +23,7 @@ describe('permission for guests to use AMX', () => {
     expect(vcpu.getXcr0()).toBe(0x602e7n)
   })
 
-  it('requested after the first vCPU: EBUSY, and CPUID with AMX is EPERM for good [PERM-23, GFPU-50]', () => {
+  it('requested after the first vCPU: EBUSY, and CPUID with AMX is EPERM for good [PERM-23, GFPU-04, GFPU-50]', () => {
     const host = testHost()
     const allowed = host.newProcess()
     allowed.archPrctl.reqXcompGuestPerm(XTILE_DATA)
