@@ -24,6 +24,7 @@ export const kernelProfiles: readonly KernelProfile[] = [
   proposals.fpuReallocExit,
   proposals.fpuReallocInline,
   proposals.setXsaveSilentDrop,
+  proposals.xfdWriteClears,
   proposals.cetSupervisorKernelWide,
   proposals.cetSupervisorKvmManaged,
   proposals.cetSupervisorKvmManagedLazy,

@@ -134,6 +134,18 @@ export const setXsaveSilentDrop: KernelProfile = {
   xsave: { ...linux66_0.xsave, setDropsUnsupported: true },
 }
 
+/** The whole switch of GFPU-32. Nobody proposed it: it shows what the fix of the stable trees leaves open. */
+export const xfdWriteClears: KernelProfile = {
+  ...linux612,
+  name: 'variant:xfd-write-clears',
+  title: `every IA32_XFD write clears the components it disables from the image (on ${linux612.name})`,
+  source: 'GFPU-32, GFPU-53',
+  derivedFrom: linux612.name,
+  changes: ['a write of IA32_XFD by the host clears XSTATE_BV bits of the image whatever the state of the calling thread'],
+  document: null,
+  xsave: { ...linux612.xsave, xfdWriteAlwaysClearsImage: true },
+}
+
 const CET_S_MAIL = '"KVM:x86: Make guest supervisor states as non-XSAVE managed" ([PATCH v5 09/19]), Dave Hansen, 2023-08-10'
 
 /** K: CET_S in every task's image. CET §5. */
