@@ -64,8 +64,10 @@ describe('tile data without permission', () => {
     const afterAnother = await exec([], 'refused', ['handle', 'ud2', 'tile'])
     expect(afterAnother.stdout).toBe(illegal(ILL_ILLOPN, 6) + illegal(ILL_ILLOPC, 6))
   })
-  test.concurrent('without a handler it is the end', async () => {
-    expect(await exec([], 'refused', ['tile'])).toMatchObject({ status: 132, stdout: '', stderr: '' })
+  test.concurrent('without a handler it is the end, and the end report says why [PERM-37]', async () => {
+    const ran = await exec([], 'refused', ['tile'])
+    expect(ran).toMatchObject({ status: 132, stdout: '' })
+    expect(ran.stderr).toMatch(/^worldswitch: refused\[\d+\] was killed by SIGILL: .*XTILE_DATA.*\(PERM-37\)\n/)
   })
   test.concurrent('a processor without AMX: #UD already at LDTILECFG', async () => {
     const ran = await exec(['--cpu', 'Skylake-Server'], 'refused', ['tile'])

@@ -4,7 +4,9 @@ import type { Refusal } from '../../src/linux/refusal.ts'
 import { explainRefusal, refusalJson } from '../../src/tools/explain.ts'
 import { KvmError, MsrError, SyscallError } from '../../src/vmm/errors.ts'
 import type { Host, HostRefusal } from '../../src/vmm/modelled/host.ts'
+import { SmallVmm } from '../../src/vmm/small-vmm/small-vmm.ts'
 import type { VcpuFd } from '../../src/vmm/vcpu-fd.ts'
+import { amxMigrate, MEMORY, Recorder } from './guests.ts'
 import { amxVcpu, plainVcpu, realModeVcpu, testHost } from './hosts.ts'
 
 const XTILE_DATA = 18
@@ -280,6 +282,26 @@ describe('a guest', () => {
     const [first] = exceptionsOf([0x66, 0xb8, 0, 0, 0x80, 0, 0x0f, 0x22, 0xe0])
     expect(first.reason).toMatchObject({ rule: 'KAPI-137', asked: { kind: 'register', name: 'CR4', value: 0x800000n } })
     expect(first.reason.bits).toEqual({ mask: 0x800000n, names: ['CR4.CET'] })
+  })
+  test('#NM of a component that its own IA32_XFD withholds [GFPU-30]', () => {
+    const watched = testHost()
+    const seen: HostRefusal[] = []
+    watched.watch({ exception: (refusal) => seen.push(refusal) })
+    // The example arms XFD itself, uses a tile, and disarms it in its #NM handler.
+    SmallVmm.boot(watched.newProcess(), amxMigrate, MEMORY, new Recorder()).run()
+    expect(seen).toHaveLength(1)
+    expect(seen[0].reason).toMatchObject({
+      outcome: '#NM',
+      rule: 'GFPU-30',
+      bits: { mask: XTILE_DATA_BIT, names: ['XTILE_DATA'] },
+    })
+    expect(chainOf(seen[0].reason)).toEqual([
+      'XCR0:passed',
+      'host KVM:passed',
+      'guest CPUID:passed',
+      'XCR0:passed',
+      'XFD:refused',
+    ])
   })
   test('nothing is told of one that gets what it asks for', () => {
     expect(exceptionsOf(withRegisters(0, 7, [...XSETBV, 0xf4]))).toEqual([])

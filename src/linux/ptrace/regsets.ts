@@ -1,5 +1,6 @@
-import { EFAULT, EINVAL, ENODEV } from '../errno.ts'
+import { EFAULT, EINVAL, ENODEV, refuse } from '../errno.ts'
 import { FXREGS_SIZE, getFxregs, getXstate, setFxregs, setXstate } from '../fpu/regset.ts'
+import { countSide } from '../refusal.ts'
 import { getShadowStackRegset, NT_X86_SHSTK, SHSTK_REGSET_SIZE, setShadowStackRegset } from '../shstk/regset.ts'
 import type { Task } from '../task.ts'
 import { readUserRegs, USER_REGS_SIZE, writeUserRegs } from './user-regs.ts'
@@ -54,7 +55,10 @@ export function setRegset(
   if (length % 8 !== 0) return -EINVAL
   const count = Math.min(length, size)
   const bytes = new Uint8Array(size)
-  if (type === NT_X86_XSTATE && count !== size) return -EFAULT
+  if (type === NT_X86_XSTATE && count !== size) {
+    const sides = [countSide('given, bytes', count), countSide('NT_X86_XSTATE, bytes', size)]
+    return refuse(task, EFAULT, 'PERM-56', 'the extended state is written whole or not at all', { sides })
+  }
   if (type === NT_X86_SHSTK && count !== size) return setShadowStackRegset(target, bytes, count)
   if (type === NT_PRFPREG && count !== size) return -EINVAL
   if (!task.mm.copyFromUser(bytes, 0, base, count)) return -EFAULT
