@@ -21,9 +21,10 @@ const TEST_FUNCTIONS = new Set(['test', 'it', 'describe'])
 export function proofsOf(file: string, text: string): Proof[] {
   const source = ts.createSourceFile(file, text, ts.ScriptTarget.ESNext, true)
   const found: Proof[] = []
+  const constants = constantsOf(source)
   const visit = (node: ts.Node) => {
     if (ts.isCallExpression(node) && TEST_FUNCTIONS.has(rootOf(node.expression)) && node.arguments.length > 0) {
-      for (const title of titlesOf(node)) {
+      for (const title of titlesOf(node, constants)) {
         const proof = proofOf(file, title)
         if (proof !== null) found.push(proof)
       }
@@ -41,22 +42,35 @@ function rootOf(node: ts.Expression): string {
   return ts.isTaggedTemplateExpression(node) ? rootOf(node.tag) : ''
 }
 
+/** Initializers of the constants at the top of a file, where tables of `each` may lie. */
+function constantsOf(source: ts.SourceFile): ReadonlyMap<string, ts.Expression> {
+  const found = new Map<string, ts.Expression>()
+  for (const statement of source.statements)
+    if (ts.isVariableStatement(statement))
+      for (const { name, initializer } of statement.declarationList.declarations)
+        if (ts.isIdentifier(name) && initializer !== undefined) found.set(name.text, initializer)
+  return found
+}
+
 /** The name of a test; in front of it, names that a table of `each` gives to single rows. */
-function titlesOf(call: ts.CallExpression): string[] {
+function titlesOf(call: ts.CallExpression, constants: ReadonlyMap<string, ts.Expression>): string[] {
   const { expression } = call
   // The table itself, `test.each(rows)`: its strings become names only through the call around it.
   if (ts.isPropertyAccessExpression(expression) && expression.name.text === 'each') return []
   const name = textOf(call.arguments[0])
   if (name === null) return []
   const rows: string[] = []
-  if (name.includes('%s') && ts.isCallExpression(expression)) {
+  const hole = /%s|\$\w+/
+  if (hole.test(name) && ts.isCallExpression(expression)) {
     const visit = (node: ts.Node) => {
       if (ts.isStringLiteralLike(node)) rows.push(node.text)
-      ts.forEachChild(node, visit)
+      const constant = ts.isIdentifier(node) ? constants.get(node.text) : undefined
+      if (constant !== undefined) visit(constant)
+      else ts.forEachChild(node, visit)
     }
     expression.arguments.forEach(visit)
   }
-  return [...rows.filter((row) => idsAtEnd(row) !== null).map((row) => name.replace('%s', row)), name]
+  return [...rows.filter((row) => idsAtEnd(row) !== null).map((row) => name.replace(hole, () => row)), name]
 }
 
 function textOf(node: ts.Expression): string | null {

@@ -14,6 +14,7 @@ describe('rule IDs in names of tests', () => {
     ["test.each(rows)('%s [PERM-01]', f)", ['PERM-01']],
     ["test.skipIf(x).each(rows)('%s [PERM-01]', f)", ['PERM-01']],
     ["test.each([['one [PERM-01]', 1], ['two [PERM-02]', 2]])('%s', f)", ['PERM-01', 'PERM-02']],
+    ["const T = { a: 'one [PERM-03]' }\ntest.each(Object.entries(T).map(([k, says]) => ({ says })))('$says', f)", ['PERM-03']],
     // biome-ignore lint/suspicious/noTemplateCurlyInString: the source of a test
     ['for (const x of y) test(`${x} does it [PERM-05]`, f)', ['PERM-05']],
     ["describe('outer', () => { test('inner [PERM-07]', f) })", ['PERM-07']],
