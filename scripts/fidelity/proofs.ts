@@ -60,13 +60,16 @@ function titlesOf(call: ts.CallExpression, constants: ReadonlyMap<string, ts.Exp
   const name = textOf(call.arguments[0])
   if (name === null) return []
   const rows: string[] = []
+  const seen = new Set<ts.Expression>()
   const hole = /%s|\$\w+/
   if (hole.test(name) && ts.isCallExpression(expression)) {
     const visit = (node: ts.Node) => {
       if (ts.isStringLiteralLike(node)) rows.push(node.text)
       const constant = ts.isIdentifier(node) ? constants.get(node.text) : undefined
-      if (constant !== undefined) visit(constant)
-      else ts.forEachChild(node, visit)
+      if (constant !== undefined && !seen.has(constant)) {
+        seen.add(constant)
+        visit(constant)
+      } else ts.forEachChild(node, visit)
     }
     expression.arguments.forEach(visit)
   }
