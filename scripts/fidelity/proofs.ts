@@ -88,24 +88,33 @@ const idsAtEnd = (name: string): RegExpMatchArray | null => name.match(/^(.*?)\s
 function proofOf(file: string, title: string): Proof | null {
   const match = idsAtEnd(title.trim())
   if (match === null) return null
+  const { ids, named } = rulesOf(match[2])
+  return ids.length === 0 ? null : { file, name: match[1].trim(), ids, named }
+}
+
+/** The rules that a test's full name has in brackets, its groups' included. */
+export function idsIn(fullName: string): string[] {
+  return [...fullName.matchAll(/\[([^[\]]+)\]/g)].flatMap(([, list]) => rulesOf(list).ids)
+}
+
+/** Rules of `GFPU-39..41, -43`: all of them, and those that are written out. */
+function rulesOf(list: string): { ids: string[]; named: string[] } {
   const ids: string[] = []
   const named: string[] = []
   let subject = ''
-  for (const part of match[2].split(',').map((p) => p.trim())) {
+  for (const part of list.split(',').map((p) => p.trim())) {
     const [first, last] = part.split('..')
     const from = idOf(first, subject)
     if (from === null) continue
     subject = from.replace(/-.*/, '')
     named.push(from)
     ids.push(from)
-    if (last === undefined) continue
-    const to = idOf(last, subject)
+    const to = last === undefined ? null : idOf(last, subject)
     if (to === null) continue
     named.push(to)
-    const end = numberOf(to)
-    for (let n = numberOf(from) + 1; n <= end; n++) ids.push(`${subject}-${String(n).padStart(2, '0')}`)
+    for (let n = numberOf(from) + 1; n <= numberOf(to); n++) ids.push(`${subject}-${String(n).padStart(2, '0')}`)
   }
-  return ids.length === 0 ? null : { file, name: match[1].trim(), ids, named }
+  return { ids, named }
 }
 
 /** `PERM-23`; `-24` and `24` continue the subject before them. */

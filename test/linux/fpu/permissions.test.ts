@@ -97,6 +97,16 @@ test('a request needs every alternate stack of the process to hold a frame [PERM
   expect(p.call(arch_prctl, REQ_PERM, 18)).toBe(0)
 })
 
+test('a guest request looks at no alternate stack and grants the host nothing; nor the other way round [PERM-21]', () => {
+  const p = new CallingProcess(bootHost())
+  expect(altStack(p, 2048)).toBe(0)
+  expect(p.call(arch_prctl, REQ_GUEST_PERM, 18)).toBe(0)
+  expect([get(p, GET_PERM), get(p, GET_GUEST_PERM)]).toEqual([0x202e7, 0x602e7])
+  const other = new CallingProcess(bootHost())
+  expect(other.call(arch_prctl, REQ_PERM, 18)).toBe(0)
+  expect([get(other, GET_PERM), get(other, GET_GUEST_PERM)]).toEqual([0x602e7, 0x202e7])
+})
+
 test('after the grant sigaltstack takes 11837 bytes and refuses 11836 [PERM-29, PERM-30]', () => {
   const p = new CallingProcess(bootHost())
   expect(altStack(p, 2048)).toBe(0)
@@ -107,6 +117,14 @@ test('after the grant sigaltstack takes 11837 bytes and refuses 11836 [PERM-29, 
   expect(altStack(p, 11836)).toBe(-E.ENOMEM)
   // Its present setting is accepted without a check [PERM-31].
   expect(altStack(p, 11837)).toBe(0)
+})
+
+test('an alternate stack set to what it is already is accepted, however small [PERM-31]', () => {
+  const p = new CallingProcess(bootHost())
+  expect(p.call(arch_prctl, REQ_PERM, 18)).toBe(0)
+  p.task.altStack = { sp: 0x10000000, size: 2048, flags: 0 }
+  expect(altStack(p, 2048)).toBe(0)
+  expect(altStack(p, 2056)).toBe(-E.ENOMEM)
 })
 
 test('strict mode checks before any grant: more than 3644 bytes [PERM-29, PERM-31]', () => {

@@ -55,6 +55,10 @@ class Frames {
     edit(view)
     this.process.write(this.at, new Uint8Array(view.buffer))
     clearUserStates(this.cpu, this.task)
+    // What the handler left in the registers must not survive the return, be it a good one or not.
+    this.mem.u16[this.register(X87_FCW) >> 1] = 0x27f
+    this.mem.u8[this.register(VECTOR) + 16] = 0x99
+    this.cpu.processor.setPkru(0x11111110)
     return restoreFromFrame(this.task, this.at)
   }
   get fcw(): number {
