@@ -5,6 +5,7 @@ import {
   enableGuestFeatures,
   ensureRegistersLoaded,
   type GuestFpu,
+  guestPermission,
   guestXfd,
   isLoaded,
   loadGuestFpu,
@@ -75,6 +76,23 @@ describe('the image of a new vCPU on Sapphire Rapids', () => {
     expect(userFeatures(fpu)).toBe(0x602e7)
     expect(uabiSize(fpu)).toBe(11008)
     expect(guestXfd(fpu)).toBe(0)
+  })
+})
+
+describe('what a process may give its guests and what a vCPU has space for', () => {
+  test('are two masks: permission changes no image, and an image that grew changes no other [GFPU-38]', () => {
+    const { process } = vcpu('linux-6.12')
+    const { kernel } = process
+    // The first vCPU has locked this process's permission; another process asks first.
+    process.leave()
+    const asked = new CallingProcess(kernel)
+    asked.call(158, 0x1025, 18)
+    const [one, other] = [allocateGuestFpu(asked.task)!, allocateGuestFpu(asked.task)!]
+    expect(guestPermission(asked.task) & 0x40000).toBe(0x40000)
+    expect([imageOf(one).xfeatures & 0x40000, userFeatures(one) & 0x40000]).toEqual([0, 0])
+    expect(enableGuestFeatures(asked.task, one, 0x602e7)).toBe(0)
+    expect([imageOf(one).xfeatures & 0x40000, imageOf(other).xfeatures & 0x40000]).toEqual([0x40000, 0])
+    expect([uabiSize(one), uabiSize(other)]).toEqual([11008, 4096])
   })
 })
 
