@@ -17,6 +17,7 @@ import {
   refusedBy,
   u64Of,
 } from '../linux/refusal.ts'
+import { isCetMsr } from '../machine/cet.ts'
 import { findEntry } from './cpuid/entries.ts'
 import { guestCpuidHas } from './cpuid/vcpu-cpuid.ts'
 import { type MsrFailure, UNSUPPORTED } from './msr/failure.ts'
@@ -154,7 +155,7 @@ export function cr4Refused(vcpu: Vcpu, lo: number, hi: number): Reasoned {
   const foreign = cr4Foreign(vcpu, lo, hi)
   if (foreign !== null) return foreign
   const asked = { kind: 'register', name: 'CR4', value: u64Of(lo, hi) } as const
-  const sentence = `CR4 = 0x${u64Of(lo, hi).toString(16)} does not go with the paging mode in force (PAE, LA57, PCIDE)`
+  const sentence = `CR4 = 0x${u64Of(lo, hi).toString(16)} does not go with the paging mode in force (PAE, LA57, PCIDE) or with CR0.WP (CET)`
   return { rule: 'KAPI-43', sentence, details: { asked, chain: [refusedBy('CR4', 'CR4 wanted', u64Of(lo, hi))] } }
 }
 
@@ -207,7 +208,8 @@ export function msrRefused(vcpu: Vcpu, index: number, value: bigint | null, host
       ? `${msrName(index)} does not exist for this vCPU`
       : `${access}${who} is refused: ${value === null ? "the vCPU's CPUID does not have it" : 'a reserved bit, or a feature that the CPUID does not have'}`
   const asked = askedOf(index, value)
-  return { rule: 'KAPI-72', sentence, details: { asked, chain: [refusedBy('MSR', asked.name, u64Of(index))] } }
+  const rule = isCetMsr(index) ? (failure === UNSUPPORTED ? 'CET-27' : 'CET-11') : 'KAPI-72'
+  return { rule, sentence, details: { asked, chain: [refusedBy('MSR', asked.name, u64Of(index))] } }
 }
 
 const askedOf = (index: number, value: bigint | null): Asked => ({ kind: 'MSR', name: msrName(index), value })
@@ -243,17 +245,20 @@ function xssRefused(vcpu: Vcpu, value: bigint | null, host: boolean): Reasoned {
   if (gates[0]?.verdict === 'refused' || value === null) {
     return { rule: 'XSAVE-55', sentence: `${asked.name}: the guest's CPUID has no XSAVES`, details: { asked, chain: gates } }
   }
-  const allowed = vcpu.vm.kvm.supportedXss
+  const byKvm = vcpu.vm.kvm.supportedXss
+  const allowed = vcpu.guestSupportedXss
   const [lo, hi] = halves(value)
   const bits = componentBits(lo & ~allowed, hi)
-  gates.push(refusedBy('XSS', 'IA32_XSS bits that KVM supports here', u64Of(allowed)))
+  const kvmHas = (lo & ~byKvm) === 0 && hi === 0
+  gates.push(gateOf(kvmHas)('XSS', 'IA32_XSS bits that KVM supports here', u64Of(byKvm)))
+  if (kvmHas) gates.push(refusedBy('guest CPUID', 'CPUID.(0DH,1).ECX of the guest', u64Of(allowed)))
   return {
     rule: 'XSAVE-55',
-    sentence: `${asked.name} = 0x${value.toString(16)} has ${describeComponents(bits)}, which KVM on this host does not support`,
+    sentence: `${asked.name} = 0x${value.toString(16)} has ${describeComponents(bits)}, which ${kvmHas ? "the guest's CPUID does not have" : 'KVM on this host does not support'}`,
     details: {
       asked,
       bits,
-      sides: [componentSide('IA32_XSS wanted', lo, hi), componentSide('IA32_XSS of KVM', allowed)],
+      sides: [componentSide('IA32_XSS wanted', lo, hi), componentSide('IA32_XSS of KVM', byKvm)],
       chain: gates,
     },
   }

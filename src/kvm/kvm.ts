@@ -4,7 +4,6 @@ import {
   XFEATURE_MASK_AVX512,
   XFEATURE_MASK_BNDCSR,
   XFEATURE_MASK_BNDREGS,
-  XFEATURE_MASK_CET,
   XFEATURE_MASK_FPSSE,
   XFEATURE_MASK_PKRU,
   XFEATURE_MASK_XTILE,
@@ -17,6 +16,7 @@ import type { AddressSpace } from '../machine/address-space.ts'
 import type { PageWalk } from '../machine/page-walk.ts'
 import type { SecondStage } from '../machine/second-stage.ts'
 import type { KernelProfile } from '../profiles/kernel-profile.ts'
+import { offersCet, virtualizedXss } from './cpuid/cet-support.ts'
 import { type HostCpu, KvmCpuCaps } from './cpuid/cpu-caps.ts'
 import { guestArchCapabilities } from './msr/arch-capabilities.ts'
 import { featureMsrList, msrIndexList } from './msr/lists.ts'
@@ -76,8 +76,6 @@ export class Kvm {
   readonly hostHasPku: boolean
   readonly supportedXcr0: number
   readonly supportedXss: number
-  /** Guests may have SHSTK, and with it the supervisor shadow-stack pointers. */
-  readonly hasShadowStacks: boolean
   /** Components that IA32_XFD can withhold. */
   readonly dynamicXfeatures: number
   readonly archCapabilities: bigint
@@ -127,6 +125,7 @@ export class Kvm {
       xcr0: this.hostXcr0,
       archCapabilities: model.msrs.get(MSR_IA32_ARCH_CAPABILITIES) ?? 0n,
       isAmd: this.isAmd,
+      offersCet: offersCet(model, profile, this.hostXss),
       nested,
     }
     this.caps = new KvmCpuCaps(host)
@@ -137,12 +136,7 @@ export class Kvm {
     // and SSE are no components of it.
     const virtualizable = xstate.xsave ? KVM_SUPPORTED_XCR0 | profile.fpu.userDynamic : 0
     this.supportedXcr0 = (this.hostXcr0 & virtualizable & ~withoutMpx & ~withoutAmx) >>> 0
-    // CET_U and CET_S go with SHSTK and IBT (CET-20), which this KVM does not virtualize.
-    this.supportedXss = (this.hostXss & profile.kvm.supportedXss & ~XFEATURE_MASK_CET) >>> 0
-    // CET-21, as far as IA32_XSS decides it; two-dimensional paging and the VMCS controls are there on the modelled Intel processors.
-    const neededXss = profile.cet.neededXss
-    this.hasShadowStacks =
-      profile.cet.offeredToGuests && !this.isAmd && (this.hostXss & profile.kvm.supportedXss & neededXss) === neededXss
+    this.supportedXss = virtualizedXss(profile, this.hostXss, this.caps)
     this.cr4Reserved = cr4ReservedBits((feature) => this.caps.has(feature))
     this.eferReserved = eferReservedBits(this.caps, this.isAmd)
     const secondary = model.msrs.get(MSR_IA32_VMX_PROCBASED_CTLS2)

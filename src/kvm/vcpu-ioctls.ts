@@ -53,7 +53,9 @@ import {
 } from './ioctl-table.ts'
 import { readLapicState, writeLapicState } from './irqchip/lapic-state.ts'
 import { hostFailure, hostReadMsr, hostWriteMsr } from './msr/access.ts'
+import { withGuestFpuForMsrs } from './msr/guest-fpu-window.ts'
 import { setMce, setupMce } from './msr/machine-check.ts'
+import { getRegList, oneReg } from './one-reg.ts'
 import { LINEAR_FAULT } from './run/guest-linear.ts'
 import { kvmRun } from './run/run.ts'
 import { statsImage, VCPU_STATS } from './stats.ts'
@@ -223,22 +225,28 @@ function getCpuid2(vcpu: Vcpu, call: IoctlCall): number {
 }
 
 function getMsrs(vcpu: Vcpu, call: IoctlCall): number {
-  return transferMsrs(call, true, (index) => {
-    const data = hostReadMsr(vcpu, index)
-    if (data === null) call.task.refusal = stoppedAtMsr(vcpu, index, null, hostFailure.why)
-    return data
-  })
+  return withGuestFpuForMsrs(vcpu, call.task, (access) =>
+    transferMsrs(call, true, (index) => {
+      access.reaches(index)
+      const data = hostReadMsr(vcpu, index)
+      if (data === null) call.task.refusal = stoppedAtMsr(vcpu, index, null, hostFailure.why)
+      return data
+    }),
+  )
 }
 
 function setMsrs(vcpu: Vcpu, call: IoctlCall): number {
-  return transferMsrs(call, false, (index, data) => {
-    if (!hostWriteMsr(vcpu, index, data)) {
-      call.task.refusal = stoppedAtMsr(vcpu, index, data, hostFailure.why)
-      return null
-    }
-    if (index !== MSR_IA32_XFD) vcpu.vm.kvm.trace?.msr(vcpu, true, index, data)
-    return data
-  })
+  return withGuestFpuForMsrs(vcpu, call.task, (access) =>
+    transferMsrs(call, false, (index, data) => {
+      access.reaches(index)
+      if (!hostWriteMsr(vcpu, index, data)) {
+        call.task.refusal = stoppedAtMsr(vcpu, index, data, hostFailure.why)
+        return null
+      }
+      if (index !== MSR_IA32_XFD) vcpu.vm.kvm.trace?.msr(vcpu, true, index, data)
+      return data
+    }),
+  )
 }
 
 // ---- addresses and events ----
@@ -336,8 +344,6 @@ function getStatsFd(vcpu: Vcpu, _argument: number, call: IoctlCall): number {
 const needsLapic = (vcpu: Vcpu, call: IoctlCall): number =>
   vcpu.lapic === null ? call.refuse(EINVAL, 'KAPI-62', 'no in-kernel local APIC') : 0
 
-const notOnX86 = (what: string) => refused<Vcpu>(EINVAL, 'KAPI-01', `${what} is not for x86 in this kernel`)
-
 /** ioctls of a vCPU fd. An unknown number is EINVAL. KAPI §2.3. */
 export const vcpuIoctls: IoctlTable<Vcpu> = ioctlTable<Vcpu>({
   KVM_RUN: { support: full, bytes: 0, copy: 'none', run: (vcpu, call) => kvmRun(vcpu, call.argument, call) },
@@ -419,9 +425,9 @@ export const vcpuIoctls: IoctlTable<Vcpu> = ioctlTable<Vcpu>({
   KVM_GET_NESTED_STATE: refused(EINVAL, 'KAPI-11', 'nested virtualization is off: KVM_CAP_NESTED_STATE is 0'),
   KVM_SET_NESTED_STATE: refused(EINVAL, 'KAPI-11', 'nested virtualization is off: KVM_CAP_NESTED_STATE is 0'),
   KVM_PRE_FAULT_MEMORY: refused(EINVAL, 'KAPI-112', 'not modelled: KVM_CAP_PRE_FAULT_MEMORY is 0'),
-  KVM_GET_ONE_REG: notOnX86('KVM_GET_ONE_REG'),
-  KVM_SET_ONE_REG: notOnX86('KVM_SET_ONE_REG'),
-  KVM_GET_REG_LIST: notOnX86('KVM_GET_REG_LIST'),
+  KVM_GET_ONE_REG: raw((vcpu, call) => oneReg(vcpu, call, false)),
+  KVM_SET_ONE_REG: raw((vcpu, call) => oneReg(vcpu, call, true)),
+  KVM_GET_REG_LIST: raw(getRegList),
   KVM_XEN_VCPU_GET_ATTR: refused(EINVAL, 'KAPI-11', 'built without Xen'),
   KVM_XEN_VCPU_SET_ATTR: refused(EINVAL, 'KAPI-11', 'built without Xen'),
   KVM_GET_SUPPORTED_HV_CPUID: refused(EINVAL, 'KAPI-11', 'built without Hyper-V'),

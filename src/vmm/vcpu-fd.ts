@@ -10,6 +10,7 @@ import {
   kvm_interrupt,
   kvm_lapic_state,
   kvm_mp_state,
+  kvm_one_reg,
   kvm_regs,
   kvm_sregs,
   kvm_sregs2,
@@ -47,6 +48,12 @@ const KVM_XSAVE_BYTES = 4096
 const MAX_CPUID_ENTRIES = 256
 /** Entries that struct kvm_xcrs has room for. */
 const MAX_XCRS = 16
+const MAX_REGISTERS = 64
+
+/** KVM_GET_ONE_REG: the guest's live shadow-stack pointer, which is no MSR (CET-17, CET-19). */
+export const KVM_REG_GUEST_SSP = 0x2030_0003_0000_0000n
+/** KVM_GET_ONE_REG: an MSR. */
+export const msrReg = (index: number): bigint => 0x2030_0002_0000_0000n | BigInt(index)
 
 export interface RunOptions {
   /** At most this many guest instructions; then the exit is `interrupted`. Default: until the guest exits. */
@@ -192,6 +199,34 @@ export class VcpuFd {
   /** @throws MsrError when the value is refused */
   writeMsr(index: number, data: bigint): void {
     if (this.setMsrs([{ index, data }]) === 0) throw new MsrError('KVM_SET_MSRS', index, 0, this.process.backend.refusal)
+  }
+
+  // ---- registers by id (kernels from 6.18 on; EINVAL before: CET-17) ----
+
+  /** KVM_GET_ONE_REG: `KVM_REG_GUEST_SSP`, or `msrReg(index)`. */
+  getOneReg(id: bigint): bigint {
+    return this.withOneReg('KVM_GET_ONE_REG', id, 0n)
+  }
+  setOneReg(id: bigint, value: bigint): void {
+    this.withOneReg('KVM_SET_ONE_REG', id, value)
+  }
+  private withOneReg(name: 'KVM_GET_ONE_REG' | 'KVM_SET_ONE_REG', id: bigint, value: bigint): bigint {
+    const place = this.process.allocate(4096)
+    try {
+      place.write(0, new Uint8Array(BigUint64Array.of(value).buffer))
+      this.process.set(this.fd, name, kvm_one_reg, { id, addr: BigInt(place.address) })
+      return new DataView(place.bytes(0, 8).buffer).getBigUint64(0, true)
+    } finally {
+      this.process.release(place)
+    }
+  }
+  /** KVM_GET_REG_LIST: ids of KVM's own registers; MSRs are not among them (CET-18). */
+  getRegList(): bigint[] {
+    const bytes = new Uint8Array(8 + 8 * MAX_REGISTERS)
+    const view = new DataView(bytes.buffer)
+    view.setBigUint64(0, BigInt(MAX_REGISTERS), true)
+    this.process.ioctlBytes(this.fd, 'KVM_GET_REG_LIST', bytes)
+    return Array.from({ length: Number(view.getBigUint64(0, true)) }, (_, i) => view.getBigUint64(8 + 8 * i, true))
   }
 
   // ---- extended state ----

@@ -99,6 +99,9 @@ export const kvm_debugregs = struct('kvm_debugregs', 0x80, {
   flags: u64(0x30),
 })
 export const kvm_guest_debug = struct('kvm_guest_debug', 0x48, { control: u32(0x00), debugreg: array(u64, 0x08, 8) })
+export const kvm_one_reg = struct('kvm_one_reg', 0x10, { id: u64(0x00), addr: u64(0x08) })
+/** Ids follow. */
+export const kvm_reg_list = struct('kvm_reg_list', 0x08, { n: u64(0x00) })
 export const kvm_mp_state = struct('kvm_mp_state', 0x04, { mp_state: u32(0x00) })
 export const kvm_interrupt = struct('kvm_interrupt', 0x04, { irq: u32(0x00) })
 export const kvm_translation = struct('kvm_translation', 0x18, {

@@ -17,6 +17,8 @@ export interface HostCpu {
   readonly archCapabilities: bigint
   /** True when the vendor module is kvm_amd. */
   readonly isAmd: boolean
+  /** CET can be given to guests: all conditions of CET-21. */
+  readonly offersCet?: boolean
   /** Its parameter `nested`. */
   readonly nested?: boolean
 }
@@ -139,6 +141,7 @@ export class KvmCpuCaps {
     // No SGX is modelled, no vPMU (KAPI-124).
     for (const name of ['SGX', 'SGX_LC', 'SGX1', 'SGX2', 'SGX_EDECCSSA', 'PDCM', 'PERFMON_V2']) this.clear(name)
     if (this.host.nested) this.addNested()
+    if (this.host.offersCet) this.setIfHostHas('SHSTK', 'IBT')
     if (this.host.isAmd) {
       this.clear('BUS_LOCK_DETECT')
       if (this.hostHas('AMD_SSBD')) this.set('VIRT_SSBD')

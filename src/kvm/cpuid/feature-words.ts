@@ -56,8 +56,8 @@ export const KVM_FEATURE_WORDS_6_12: readonly FeatureWord[] = [
 export const KVM_CONDITIONAL_BITS: readonly FeatureWord[] = [
   word('CPUID_1_ECX', 0x1, 0, 'ecx', { MWAIT: 3, VMX: 5, OSXSAVE: 27, HYPERVISOR: 31 }),
   word('CPUID_7_0_EBX', 0x7, 0, 'ebx', { TSC_ADJUST: 1, MPX: 14, INTEL_PT: 25 }),
-  word('CPUID_7_ECX', 0x7, 0, 'ecx', { WAITPKG: 5 }),
-  word('CPUID_7_EDX', 0x7, 0, 'edx', { CORE_CAPABILITIES: 30 }),
+  word('CPUID_7_ECX', 0x7, 0, 'ecx', { WAITPKG: 5, SHSTK: 7 }),
+  word('CPUID_7_EDX', 0x7, 0, 'edx', { IBT: 20, CORE_CAPABILITIES: 30 }),
   word('CPUID_8000_0001_ECX', 0x80000001, 0, 'ecx', { SVM: 2, PERFCTR_CORE: 23 }),
   word('CPUID_8000_000A_EDX', 0x8000000a, 0, 'edx', { NPT: 0, LBRV: 1, NRIPS: 3, VMCBCLEAN: 5, FLUSHBYASID: 6, PAUSEFILTER: 10, PFTHRESHOLD: 12, V_VMSAVE_VMLOAD: 15, VGIF: 16, VNMI: 25, SVME_ADDR_CHK: 28 }),
   word('CPUID_8000_0021_EAX', 0x80000021, 0, 'eax', { NO_SMM_CTL_MSR: 9, SBPB: 27, IBPB_BRTYPE: 28, SRSO_NO: 29 }),

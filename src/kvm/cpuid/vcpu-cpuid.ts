@@ -18,8 +18,6 @@ import { type CpuidRegister, KVM_CONDITIONAL_BITS, KVM_FEATURE_WORDS_6_12 } from
 const QUIRK_MISC_ENABLE_NO_MWAIT = 4
 const MISC_ENABLE_MWAIT = 1n << 18n
 const KVM_FEATURE_PV_UNHALT = 7
-/** CPUID.(07H,0):ECX[7]. */
-const SHSTK = 1 << 7
 const DISABLE_EXITS_HLT = 2
 /** "KVMKVMKVM\0\0\0" in EBX, ECX, EDX. */
 const KVM_SIGNATURE = [0x4b4d564b, 0x564b4d56, 0x4d] as const
@@ -126,6 +124,9 @@ function afterSetCpuid(vcpu: Vcpu): void {
   const { kvm } = vcpu.vm
   vcpu.kvmCpuidBase = hypervisorBase(vcpu.cpuid)
   vcpu.guestSupportedXcr0 = ((findEntry(vcpu.cpuid, 0xd, 0)?.eax ?? 0) & kvm.supportedXcr0) >>> 0
+  vcpu.guestSupportedXss = ((findEntry(vcpu.cpuid, 0xd, 1)?.ecx ?? 0) & kvm.supportedXss) >>> 0
+  vcpu.hasShadowStacks = kvm.caps.has('SHSTK') && guestCpuidHas(vcpu, 'SHSTK')
+  vcpu.guestHasIbt = kvm.caps.has('IBT') && guestCpuidHas(vcpu, 'IBT')
   if (kvm.profile.xsave.setBoundToGuestFeatures) {
     setUserFeatures(vcpu.guestFpu, (vcpu.guestSupportedXcr0 | XFEATURE_MASK_FPSSE) >>> 0)
   }
@@ -134,7 +135,6 @@ function afterSetCpuid(vcpu: Vcpu): void {
   vcpu.maxPhysAddr = maxPhysAddr(vcpu.cpuid)
   vcpu.cr4Reserved = cr4ReservedBits((feature) => guestCpuidHas(vcpu, feature))
   vcpu.guestHasXsaves = kvm.caps.has('XSAVES') && guestCpuidHas(vcpu, 'XSAVES') && guestCpuidHas(vcpu, 'XSAVE')
-  vcpu.hasShadowStacks = kvm.hasShadowStacks && ((findEntry(vcpu.cpuid, 7, 0)?.ecx ?? 0) & SHSTK) !== 0
   vcpu.guestHasXfd = kvm.caps.has('XFD') && guestCpuidHas(vcpu, 'XFD')
   if (vcpu.lapic !== null) {
     vcpu.lapic.timer.modeMask = (findEntry(vcpu.cpuid, 1, ANY_INDEX)?.ecx ?? 0) & (1 << 24) ? 3 << 17 : 1 << 17

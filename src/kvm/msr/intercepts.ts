@@ -1,8 +1,6 @@
 import {
   MSR_FS_BASE,
   MSR_GS_BASE,
-  MSR_IA32_PL0_SSP,
-  MSR_IA32_PL2_SSP,
   MSR_IA32_SYSENTER_CS,
   MSR_IA32_SYSENTER_EIP,
   MSR_IA32_SYSENTER_ESP,
@@ -11,6 +9,7 @@ import {
   MSR_KERNEL_GS_BASE,
 } from '../../isa/msr-index.ts'
 import type { Vcpu } from '../vcpu/vcpu.ts'
+import { cetMsrPasses } from './cet.ts'
 import { isMsrAllowed, KVM_MSR_FILTER_READ, KVM_MSR_FILTER_WRITE } from './filter.ts'
 
 /** MSRs the guest reads and writes without exit, as on VMX (vmx_possible_passthrough_msrs). */
@@ -23,23 +22,17 @@ const PASS_THROUGH = new Set([
   MSR_IA32_SYSENTER_EIP,
 ])
 
-/** IA32_PL0_SSP..PL2_SSP: CET-14, and CET-41 for the design that waits. */
-const isSupervisorSsp = (index: number): boolean => index >= MSR_IA32_PL0_SSP && index <= MSR_IA32_PL2_SSP
-
 /** Whether RDMSR of the MSR exits now. XFD: GFPU-28; XFD_ERR: GFPU-31; a filtered MSR always exits. */
 export function msrReadExits(vcpu: Vcpu, index: number): boolean {
   const passes =
     PASS_THROUGH.has(index) ||
     (index === MSR_IA32_XFD && vcpu.xfdPassThrough) ||
     (index === MSR_IA32_XFD_ERR && vcpu.guestHasXfd) ||
-    (isSupervisorSsp(index) && vcpu.supervisorSsp.passThrough)
+    cetMsrPasses(vcpu, index)
   return !passes || !isMsrAllowed(vcpu.vm.msrFilter, index, KVM_MSR_FILTER_READ)
 }
 
 export function msrWriteExits(vcpu: Vcpu, index: number): boolean {
-  const passes =
-    PASS_THROUGH.has(index) ||
-    (index === MSR_IA32_XFD && vcpu.xfdPassThrough) ||
-    (isSupervisorSsp(index) && vcpu.supervisorSsp.passThrough)
+  const passes = PASS_THROUGH.has(index) || (index === MSR_IA32_XFD && vcpu.xfdPassThrough) || cetMsrPasses(vcpu, index)
   return !passes || !isMsrAllowed(vcpu.vm.msrFilter, index, KVM_MSR_FILTER_WRITE)
 }

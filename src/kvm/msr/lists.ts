@@ -46,6 +46,14 @@ const MSRS_TO_SAVE: readonly (readonly [number, Condition])[] = [
   [M.MSR_IA32_UMWAIT_CONTROL, has('WAITPKG')],
   [M.MSR_IA32_XFD, has('XFD')],
   [M.MSR_IA32_XFD_ERR, has('XFD')],
+  [M.MSR_IA32_XSS, (kvm) => kvm.supportedXss !== 0],
+  [M.MSR_IA32_U_CET, has('SHSTK', 'IBT')],
+  [M.MSR_IA32_S_CET, has('SHSTK', 'IBT')],
+  [M.MSR_IA32_PL0_SSP, has('SHSTK')],
+  [M.MSR_IA32_PL1_SSP, has('SHSTK')],
+  [M.MSR_IA32_PL2_SSP, has('SHSTK')],
+  [M.MSR_IA32_PL3_SSP, has('SHSTK')],
+  [M.MSR_IA32_INT_SSP_TAB, has('SHSTK')],
   [M.MSR_TEST_CTRL, (kvm) => virtualizesSplitLock(kvm) && kvm.supportedCoreCapabilities !== 0n],
 ]
 

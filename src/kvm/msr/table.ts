@@ -14,6 +14,7 @@ import { apicBaseRefusal, guestApicBaseAllowed, setApicBase } from '../vcpu/apic
 import { setEferMsr } from '../vcpu/control-registers.ts'
 import { hasAllRoom, makeRoom, NO_ROOM, ROOM } from '../vcpu/dynamic-state.ts'
 import type { Vcpu } from '../vcpu/vcpu.ts'
+import { cetMsrs } from './cet.ts'
 import { INVALID, type MsrFailure, UNSUPPORTED } from './failure.ts'
 import { readMce, writeMce } from './machine-check.ts'
 import { readMtrr, writeMtrr } from './mtrr.ts'
@@ -165,12 +166,13 @@ define(M.MSR_IA32_XSS, {
   read: (vcpu, host) => (hostOr('XSAVES')(vcpu, host) ? BigInt(vcpu.xss) : INVALID),
   write: (vcpu, value, host) => {
     if (vcpu.vm.kvm.profile.kvm.xssHostWriteNeedsGuestXsaves && !vcpu.guestHasXsaves) return UNSUPPORTED
-    if (!hostOr('XSAVES')(vcpu, host) || (value & ~BigInt(vcpu.vm.kvm.supportedXss)) !== 0n) return INVALID
+    if (!hostOr('XSAVES')(vcpu, host) || (value & ~BigInt(vcpu.guestSupportedXss)) !== 0n) return INVALID
     vcpu.xss = Number(value)
     updateRuntimeCpuid(vcpu, vcpu.cpuid)
     return 0
   },
 })
+for (const [index, row] of cetMsrs) define(index, row)
 /** XFD bits of components that the guest's CPUID has. GFPU-26. */
 const guestXfdMask = (vcpu: Vcpu): bigint => BigInt((vcpu.guestSupportedXcr0 & vcpu.vm.kvm.dynamicXfeatures) >>> 0)
 define(M.MSR_IA32_XFD, {
@@ -209,20 +211,6 @@ export function writeXfd(vcpu: Vcpu, value: number): void {
   vcpu.xfdArmed = true
   vcpu.xfdPassThrough = hasAllRoom(vcpu)
   updateExceptionBitmap(vcpu)
-}
-
-/** Canonical for the widest linear address of the host, whatever the guest's paging mode (CET-10), and 4-byte aligned. */
-const isShadowStackPointer = (vcpu: Vcpu, value: bigint): boolean => (value & 3n) === 0n && makeCanonical(value, vcpu) === value
-for (const index of [M.MSR_IA32_PL0_SSP, M.MSR_IA32_PL1_SSP, M.MSR_IA32_PL2_SSP]) {
-  define(index, {
-    read: (vcpu) => (vcpu.hasShadowStacks ? vcpu.supervisorSsp.read(index) : UNSUPPORTED),
-    write: (vcpu, value) => {
-      if (!vcpu.hasShadowStacks) return UNSUPPORTED
-      if (!isShadowStackPointer(vcpu, value)) return INVALID
-      vcpu.supervisorSsp.write(index, value)
-      return 0
-    },
-  })
 }
 
 define(M.MSR_IA32_BNDCFGS, {

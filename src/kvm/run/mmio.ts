@@ -4,6 +4,7 @@ import type { PinnedProcessor } from '../../linux/processor.ts'
 import { EMULATE_DONE, EMULATE_EXCEPTION, EMULATE_NEEDS_DATA, type MmioPort } from '../../machine/vmcs.ts'
 import { KVM_EXIT_MMIO } from '../abi/exit-reasons.ts'
 import type { Vcpu } from '../vcpu/vcpu.ts'
+import { emulatorLacksCetOf } from './cet-emulation.ts'
 import { emulationFailure, fetchInstruction } from './emulation-failure.ts'
 import { kvmEmulates } from './emulator-coverage.ts'
 import { ENTER_GUEST, EXIT_TO_USER } from './exit-results.ts'
@@ -95,6 +96,7 @@ export class MmioState implements MmioPort {
 export function handleMmio(vcpu: Vcpu, cpu: PinnedProcessor): number {
   const instruction = fetchInstruction(vcpu)
   if (instruction !== null && !kvmEmulates(instruction, is64BitCode(vcpu))) return emulationFailure(vcpu, instruction)
+  if (emulatorLacksCetOf(vcpu, cpu)) return emulationFailure(vcpu, instruction)
   vcpu.mmio.begin()
   return runMmioInstruction(vcpu, cpu)
 }

@@ -14,8 +14,10 @@ import {
   X86_CR0_NW,
   X86_CR0_PE,
   X86_CR0_PG,
+  X86_CR0_WP,
   X86_CR3_LAM_U48_HI,
   X86_CR3_LAM_U57_HI,
+  X86_CR4_CET,
   X86_CR4_FSGSBASE,
   X86_CR4_LA57,
   X86_CR4_LAM_SUP,
@@ -40,10 +42,10 @@ import type { Vcpu } from './vcpu.ts'
  * (false = EINVAL). KAPI-43, KAPI-137; Linux 6.12 arch/x86/kvm/regs.c.
  */
 
-/** CR4 bits KVM 6.12 can virtualize at all. KL, CET, PKS, UINTR, LASS and FRED are not among them (KAPI-137). */
+/** CR4 bits KVM can virtualize at all. KL, PKS, UINTR, LASS and FRED are not among them (KAPI-137). */
 const KVM_CR4_BITS = (() => {
   let mask = 0
-  for (const bit of cr4Bits) if (!['KL', 'CET', 'PKS', 'UINTR', 'LASS'].includes(bit.name)) mask |= bit.mask
+  for (const bit of cr4Bits) if (!['KL', 'PKS', 'UINTR', 'LASS'].includes(bit.name)) mask |= bit.mask
   return mask & ~X86_CR4_SMXE
 })()
 
@@ -65,6 +67,7 @@ const CR4_FEATURES: readonly (readonly [number, string])[] = [
 export function cr4ReservedBits(has: (feature: string) => boolean): number {
   let reserved = ~KVM_CR4_BITS
   for (const [bit, feature] of CR4_FEATURES) if (!has(feature)) reserved |= bit
+  if (!has('SHSTK') && !has('IBT')) reserved |= X86_CR4_CET // CET-06
   return reserved >>> 0
 }
 
@@ -154,6 +157,7 @@ export function setCr0(vcpu: Vcpu, lo: number, hi: number): boolean {
   const is64 = (efer & EFER_LMA) !== 0 && (context.attributes(SEGMENT.CS) & 0x2000) !== 0
   if (turnsPagingOn && efer & EFER_LME && (!(cr4 & X86_CR4_PAE) || context.attributes(SEGMENT.CS) & 0x2000)) return false
   if (!(value & X86_CR0_PG) && (is64 || cr4 & X86_CR4_PCIDE)) return false
+  if (!(value & X86_CR0_WP) && cr4 & X86_CR4_CET) return false // CET-06
   context.setCtl(CTL.CR0, value, 0)
   if (turnsPagingOn && efer & EFER_LME) storeEfer(vcpu, efer | EFER_LMA)
   if (!(value & X86_CR0_PG) && old & X86_CR0_PG && efer & EFER_LMA) storeEfer(vcpu, efer & ~EFER_LMA)
@@ -169,6 +173,7 @@ export function setCr4(vcpu: Vcpu, lo: number, hi: number): boolean {
   const isLong = (context.ctlLo(CTL.EFER) & EFER_LMA) !== 0
   if (isLong && (!(lo & X86_CR4_PAE) || (lo ^ old) & X86_CR4_LA57)) return false
   if (lo & X86_CR4_PCIDE && !(old & X86_CR4_PCIDE) && (!isLong || context.ctlLo(CTL.CR3) & 0xfff)) return false
+  if (lo & X86_CR4_CET && !(context.ctlLo(CTL.CR0) & X86_CR0_WP)) return false // CET-06
   storeCr4(vcpu, lo)
   return true
 }

@@ -1,4 +1,5 @@
 import { EINVAL } from '../../linux/errno.ts'
+import { withPreemptionDisabled } from '../../linux/preemption.ts'
 import {
   KVM_MP_STATE_AP_RESET_HOLD,
   KVM_MP_STATE_HALTED,
@@ -8,6 +9,7 @@ import {
   KVM_MP_STATE_UNINITIALIZED,
 } from '../abi/exit-reasons.ts'
 import type { IoctlCall } from '../ioctl-table.ts'
+import { loadGuestRegisters, putGuestRegisters } from './guest-registers.ts'
 import { REQ_EVENT, type Vcpu } from './vcpu.ts'
 
 const NEEDS_LAPIC = [
@@ -20,7 +22,12 @@ const NEEDS_LAPIC = [
 
 /** KVM_GET_MP_STATE: pending INIT and SIPI are taken first. KAPI-54. */
 export function getMpState(vcpu: Vcpu): number {
+  const { kvm } = vcpu.vm
+  // An INIT that waits clears state in the image (GFPU-48): MPX alone makes KVM swap it in (GFPU-09).
+  const swaps = kvm.caps.has('MPX')
+  if (swaps) withPreemptionDisabled(kvm.callingTask!, loadGuestRegisters, vcpu)
   vcpu.lapic?.processInitSipi()
+  if (swaps) withPreemptionDisabled(kvm.callingTask!, putGuestRegisters, vcpu)
   const waits = vcpu.mpState === KVM_MP_STATE_HALTED || vcpu.mpState === KVM_MP_STATE_AP_RESET_HOLD
   return waits && vcpu.pvUnhalted ? KVM_MP_STATE_RUNNABLE : vcpu.mpState
 }

@@ -1,5 +1,5 @@
 import { CR0_RESET, DR6_RESET, DR7_RESET, X86_CR0_CD, X86_CR0_NW } from '../../isa/control-registers.ts'
-import { XFEATURE_BNDCSR, XFEATURE_BNDREGS, XFEATURE_MASK_FP } from '../../isa/xfeatures.ts'
+import { XFEATURE_MASK_BNDCSR, XFEATURE_MASK_BNDREGS, XFEATURE_MASK_CET, XFEATURE_MASK_FP } from '../../isa/xfeatures.ts'
 import { clearGuestComponent, isLoaded } from '../../linux/fpu/door.ts'
 import { withPreemptionDisabled } from '../../linux/preemption.ts'
 import { CTL, REG } from '../../machine/execution-context.ts'
@@ -18,6 +18,8 @@ const TSS_BUSY = 0x8b
 const LDT = 0x82
 const X86_EFLAGS_FIXED = 2
 const DEFAULT_SIGNATURE = 0x600
+/** CET-34. A guest without CET has zero there in any case. */
+const CET_SLOTS = [CTL.S_CET, CTL.SSP, CTL.INT_SSP_TAB]
 
 /** RESET (vCPU creation) or INIT. KAPI-113, KAPI-114, GFPU §7; Linux 6.12 kvm_vcpu_reset(). */
 export function resetVcpuState(vcpu: Vcpu, init: boolean): void {
@@ -34,7 +36,7 @@ export function resetVcpuState(vcpu: Vcpu, init: boolean): void {
   resetControlRegisters(vcpu, init)
   resetMsrs(vcpu, init)
   if (vcpu.splitLock !== null) vcpu.splitLock.testCtrl = 0n // SLD-51: stored only
-  if (init) clearMpxState(vcpu)
+  if (init) clearStateOnInit(vcpu)
   else {
     vcpu.xcr0 = XFEATURE_MASK_FP
     vcpu.xss = 0
@@ -78,17 +80,23 @@ function resetControlRegisters(vcpu: Vcpu, init: boolean): void {
   // INIT keeps CD and NW as they are; RESET sets both.
   const cacheBits = init ? context.ctlLo(CTL.CR0) & (X86_CR0_CD | X86_CR0_NW) : CR0_RESET & (X86_CR0_CD | X86_CR0_NW)
   context.setCtl(CTL.CR0, (CR0_RESET & ~(X86_CR0_CD | X86_CR0_NW)) | cacheBits, 0)
-  for (const slot of [CTL.CR2, CTL.CR3, CTL.CR4, CTL.CR8, CTL.EFER]) context.setCtl(slot, 0, 0)
+  for (const slot of [CTL.CR2, CTL.CR3, CTL.CR4, CTL.CR8, CTL.EFER, ...CET_SLOTS]) context.setCtl(slot, 0, 0)
 }
 
-/** INIT zeroes the MPX components in the image; it is swapped out around that when it is in use. GFPU-48. */
-function clearMpxState(vcpu: Vcpu): void {
-  if (!vcpu.vm.kvm.caps.has('MPX')) return
-  const loaded = isLoaded(vcpu.guestFpu)
-  if (loaded) withPreemptionDisabled(vcpu.runner!, putGuestRegisters, vcpu)
-  clearGuestComponent(vcpu.guestFpu, XFEATURE_BNDREGS)
-  clearGuestComponent(vcpu.guestFpu, XFEATURE_BNDCSR)
-  if (loaded) withPreemptionDisabled(vcpu.runner!, loadGuestRegisters, vcpu)
+/**
+ * INIT zeroes MPX and CET components in the image, which is swapped out around that. Before late 6.18 it was so even when it was
+ * not in use, which is a bug that ends the VM (GFPU-16). GFPU-48, CET-34.
+ */
+function clearStateOnInit(vcpu: Vcpu): void {
+  const { kvm } = vcpu.vm
+  const mpx = kvm.caps.has('MPX') ? XFEATURE_MASK_BNDREGS | XFEATURE_MASK_BNDCSR : 0
+  const components = mpx | (kvm.supportedXss & XFEATURE_MASK_CET)
+  if (components === 0) return
+  const task = vcpu.runner ?? kvm.callingTask!
+  const swaps = isLoaded(vcpu.guestFpu) || !kvm.profile.fpu.initSwapsOnlyWhenInUse
+  if (swaps) withPreemptionDisabled(task, putGuestRegisters, vcpu)
+  for (let nr = 0; nr < 32; nr++) if ((components >>> nr) & 1) clearGuestComponent(vcpu.guestFpu, nr)
+  if (swaps) withPreemptionDisabled(task, loadGuestRegisters, vcpu)
 }
 
 /** SIPI: real mode at vector << 12. KAPI-55. */

@@ -1,5 +1,5 @@
 import { MSR_IA32_PL0_SSP } from '../../isa/msr-index.ts'
-import { loadGuestFpu, putGuestFpu } from '../../linux/fpu/door.ts'
+import { ensureRegistersLoaded, isLoaded, loadGuestFpu, putGuestFpu } from '../../linux/fpu/door.ts'
 import { withPreemptionDisabled } from '../../linux/preemption.ts'
 import type { PinnedProcessor } from '../../linux/processor.ts'
 import type { Vcpu } from './vcpu.ts'
@@ -90,7 +90,10 @@ export class SupervisorSsp {
     const { vcpu } = this
     const { runner } = vcpu
     return withPreemptionDisabled(runner ?? vcpu.vm.kvm.callingTask!, (cpu) => {
-      if (runner !== null) return access(cpu)
+      if (runner !== null || isLoaded(vcpu.guestFpu)) {
+        ensureRegistersLoaded(cpu)
+        return access(cpu)
+      }
       loadGuestFpu(cpu, vcpu.guestFpu)
       const result = access(cpu)
       putGuestFpu(cpu, vcpu.guestFpu)

@@ -75,13 +75,15 @@ export class Vcpu {
   // ---- CPUID and what follows from it (after_set_cpuid) ----
   cpuid: CpuidEntry[] = []
   guestSupportedXcr0 = 0
+  guestSupportedXss = 0
+  /** KVM and the guest's CPUID have shadow stacks, indirect-branch tracking. */
+  hasShadowStacks = false
+  guestHasIbt = false
   maxPhysAddr = 36
   isAmdCompatible = false
   /** KVM and the guest's CPUID have XSAVES; CPUID has XFD. */
   guestHasXsaves = false
   guestHasXfd = false
-  /** KVM and the guest's CPUID have SHSTK (CET-21). */
-  hasShadowStacks = false
   /** CR4 bits the guest's CPUID does not allow, low half; the high half is always reserved. */
   cr4Reserved = 0
   /** EAX of the KVM features leaf, and the base of the KVM leaves (0 = no signature found). */

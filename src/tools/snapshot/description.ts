@@ -18,6 +18,8 @@ const vcpu = v.strictObject({
   regs: structSchema(kvm_regs),
   sregs: structSchema(kvm_sregs),
   msrs: v.pipe(v.array(v.strictObject({ index: u32, data: hex64 })), v.maxLength(4096)),
+  /** Not in files of versions that had no CET for guests. */
+  guestSsp: v.optional(v.nullable(hex64), null),
   xcr0: v.nullable(hex64),
   xsave: place,
   events: structSchema(kvm_vcpu_events),

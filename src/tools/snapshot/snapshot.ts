@@ -30,6 +30,7 @@ export function encodeSnapshot(state: GuestState): Uint8Array {
         regs: toJson(vcpu.regs),
         sregs: toJson(vcpu.sregs),
         msrs: toJson(vcpu.msrs.map(({ index, data }) => ({ index, data }))),
+        ...(vcpu.guestSsp === null ? {} : { guestSsp: toJson(vcpu.guestSsp) }),
         xcr0: vcpu.xcr0 === null ? null : toJson(vcpu.xcr0),
         xsave: place(vcpu.xsave),
         events: toJson(vcpu.events),

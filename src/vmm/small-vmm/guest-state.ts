@@ -9,6 +9,8 @@ export interface VcpuState {
   readonly sregs: KvmSregs
   /** MSRs of the host's list that could be read, in its order. One that is not here was not readable, which is not zero. */
   readonly msrs: readonly MsrEntry[]
+  /** KVM_REG_GUEST_SSP. */
+  readonly guestSsp: bigint | null
   readonly xcr0: bigint | null
   /** KVM_GET_XSAVE2. A component whose XSTATE_BV bit is clear is initial, whatever its bytes say. */
   readonly xsave: Uint8Array

@@ -1,6 +1,9 @@
+import { X86_CR4_CET } from '../../isa/control-registers.ts'
 import { features, runtimeFeatures } from '../../isa/cpuid-features.ts'
-import { MSR_IA32_XFD } from '../../isa/msr-index.ts'
+import { MSR_IA32_PL0_SSP, MSR_IA32_U_CET, MSR_IA32_XFD } from '../../isa/msr-index.ts'
+import { msrName } from '../../isa/msrs.ts'
 import { xfeatures } from '../../isa/xfeatures.ts'
+import { isCetMsr } from '../../machine/cet.ts'
 import { type CpuidEntry2, cpuidXcr0, findCpuid } from '../cpuid-list.ts'
 import type { Kvm } from '../kvm.ts'
 import { XsaveGeometry } from '../xsave-geometry.ts'
@@ -28,6 +31,7 @@ export function obstacles(kvm: Kvm, state: VcpuState): Obstacle[] {
   return [
     ...missingComponents(cpuidXcr0(supported), state),
     ...missingFeatures(supported, state.cpuid),
+    ...missingCet(kvm, state),
     ...differentGeometry(supported, state),
     ...withheldComponents(state),
   ]
@@ -79,6 +83,20 @@ function missingFeatures(supported: readonly CpuidEntry2[], guest: readonly Cpui
     ? `start the guest with ${missing.map((name) => `-${name}`).join(',')} after the CPU model`
     : 'start the guest with a CPU model that every host it shall run on can offer'
   return [{ rule: null, because: `the guest's CPUID has what this host has not: ${listed}`, fix }]
+}
+
+/** Control-flow enforcement in use that this host cannot give to guests: KVM has neither the MSRs nor CR4.CET. CET-27. */
+function missingCet(kvm: Kvm, state: VcpuState): Obstacle[] {
+  const here = new Set(kvm.getMsrIndexList())
+  const used = state.msrs
+    .filter(({ index, data }) => data !== 0n && isCetMsr(index) && !here.has(index))
+    .map(({ index, data }) => `${msrName(index)} = ${hex(data)}`)
+  if ((state.guestSsp ?? 0n) !== 0n && !here.has(MSR_IA32_PL0_SSP)) used.push(`SSP = ${hex(state.guestSsp!)}`)
+  if ((state.sregs.cr4 & BigInt(X86_CR4_CET)) !== 0n && !here.has(MSR_IA32_U_CET)) used.push('CR4.CET is set')
+  if (used.length === 0) return []
+  return [
+    { rule: 'CET-27', because: `control-flow enforcement is in use: ${used.join(', ')}; this host has none for guests`, fix: '' },
+  ]
 }
 
 /** The standard format puts components at other offsets on other vendors' parts. */

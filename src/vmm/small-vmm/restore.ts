@@ -2,13 +2,14 @@ import { XFEATURE_MASK_XTILE_DATA } from '../../isa/xfeatures.ts'
 import { KvmError, MsrError } from '../errors.ts'
 import type { MsrEntry } from '../msr-list.ts'
 import type { ProcessMemory } from '../process-memory.ts'
-import type { VcpuFd } from '../vcpu-fd.ts'
+import { KVM_REG_GUEST_SSP, type VcpuFd } from '../vcpu-fd.ts'
 import { XsaveImage } from '../xsave-image.ts'
 import { type MemoryState, PAGE_BYTES, type VcpuState } from './guest-state.ts'
 
 /**
  * Loads a saved state into a new vCPU. Order: GFPU §8 and KAPI-132. CPUID is first, because it sizes the FPU image and bounds
- * XCR0; SREGS come before MSRs (EFER, paging); XCR0 and XSAVE follow CPUID; REGS come late, because SREGS and EVENTS may move RIP's
+ * XCR0; SREGS come before MSRs (EFER, paging); the CET MSRs and GUEST_SSP
+ * need the CPUID bits only (CET-26); XCR0 and XSAVE follow CPUID; REGS come late, because SREGS and EVENTS may move RIP's
  * surroundings.
  *
  * @throws KvmError, MsrError when the host refuses a part; the vCPU is then useless
@@ -17,6 +18,7 @@ export function restoreVcpu(vcpu: VcpuFd, state: VcpuState): void {
   vcpu.setCpuid2(state.cpuid)
   vcpu.setSregs(state.sregs)
   restoreMsrs(vcpu, state.msrs)
+  if (state.guestSsp !== null) vcpu.setOneReg(KVM_REG_GUEST_SSP, state.guestSsp)
   if (state.xcr0 !== null) vcpu.setXcr0(state.xcr0)
   restoreXsave(vcpu, state)
   vcpu.setVcpuEvents(state.events)

@@ -1,6 +1,7 @@
+import { KvmError } from '../errors.ts'
 import type { MsrEntry } from '../msr-list.ts'
 import type { ProcessMemory } from '../process-memory.ts'
-import type { VcpuFd } from '../vcpu-fd.ts'
+import { KVM_REG_GUEST_SSP, type VcpuFd } from '../vcpu-fd.ts'
 import { type MemoryState, PAGE_BYTES, type PageRun, type VcpuState } from './guest-state.ts'
 
 /**
@@ -15,8 +16,20 @@ export function saveVcpu(vcpu: VcpuFd): VcpuState {
   const xcr0 = vcpu.getXcr0()
   const sregs = vcpu.getSregs()
   const msrs = readableMsrs(vcpu)
+  const guestSsp = readGuestSsp(vcpu)
   const debugregs = vcpu.getDebugregs()
-  return { cpuid: vcpu.getCpuid2(), regs, sregs, msrs, xcr0, xsave, events, debugregs, mpState, tscKhz: vcpu.getTscKhz() }
+  const cpuid = vcpu.getCpuid2()
+  return { cpuid, regs, sregs, msrs, guestSsp, xcr0, xsave, events, debugregs, mpState, tscKhz: vcpu.getTscKhz() }
+}
+
+/** Null on kernels without KVM_GET_ONE_REG, and for a guest without shadow stacks. */
+function readGuestSsp(vcpu: VcpuFd): bigint | null {
+  try {
+    return vcpu.getRegList().includes(KVM_REG_GUEST_SSP) ? vcpu.getOneReg(KVM_REG_GUEST_SSP) : null
+  } catch (error) {
+    if (error instanceof KvmError && error.errno === 'EINVAL') return null
+    throw error
+  }
 }
 
 /** The MSRs of the host's list, without those that this vCPU's CPUID puts out of reach. */
