@@ -62,7 +62,7 @@ describe('what an image costs a guest that has tile data in its CPUID and does n
     [D1, 2560],
     [D2, 2560],
     [D3, 10752],
-  ])('%s: %i bytes [GFPU-37, GFPU-39]', (kernel, bytes) => {
+  ])('%s: %i bytes; permission is one thing and room another [GFPU-37, GFPU-38, GFPU-39]', (kernel, bytes) => {
     // 5.17 has no PASID and no CET_U in its images; on Sapphire Rapids both fit into the hole before XTILE_CFG.
     const { host, vcpu, load } = vcpuOf(kernel)
     load([HLT])
