@@ -56,7 +56,7 @@ async function runTests(folder: string, included: readonly string[], rules: read
   const config = join(folder, 'vitest.config.mjs')
   const report = join(folder, 'report.json')
   rmSync(report, { force: true })
-  const test = { include: included, exclude: [], testTimeout: 60_000, pool: 'threads', maxWorkers: '100%', isolate: false }
+  const test = { include: included, exclude: [], testTimeout: 60_000, pool: 'threads', maxWorkers: '100%' }
   writeFileSync(config, `export default ${JSON.stringify({ test: { ...test, reporters: ['json'], outputFile: report } })}\n`)
   // Ranges name their rules by the ends only: what they have in between is sorted out afterwards.
   const pattern = `(${rules.join('|')}|\\d\\.\\.)`
