@@ -92,11 +92,12 @@ function clearStateOnInit(vcpu: Vcpu): void {
   const mpx = kvm.caps.has('MPX') ? XFEATURE_MASK_BNDREGS | XFEATURE_MASK_BNDCSR : 0
   const components = mpx | (kvm.supportedXss & XFEATURE_MASK_CET)
   if (components === 0) return
-  const task = vcpu.runner ?? kvm.callingTask!
+  // Null when tests and tools reset a vCPU from outside: no thread's registers could be swapped.
+  const task = vcpu.runner ?? kvm.callingTask
   const swaps = isLoaded(vcpu.guestFpu) || !kvm.profile.fpu.initSwapsOnlyWhenInUse
-  if (swaps) withPreemptionDisabled(task, putGuestRegisters, vcpu)
+  if (swaps && task !== null) withPreemptionDisabled(task, putGuestRegisters, vcpu)
   for (let nr = 0; nr < 32; nr++) if ((components >>> nr) & 1) clearGuestComponent(vcpu.guestFpu, nr)
-  if (swaps) withPreemptionDisabled(task, loadGuestRegisters, vcpu)
+  if (swaps && task !== null) withPreemptionDisabled(task, loadGuestRegisters, vcpu)
 }
 
 /** SIPI: real mode at vector << 12. KAPI-55. */
