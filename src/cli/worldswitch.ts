@@ -2,6 +2,7 @@
 import { Command, CommanderError, Option } from 'commander'
 import packageJson from '../../package.json' with { type: 'json' }
 import { MAX_PROCESSORS } from '../machine/memory-map.ts'
+import { addCompareCommand } from './compare-options.ts'
 import { addExploreCommand } from './explore-options.ts'
 import { assignment, collect, count, memorySize, seed, upTo } from './option-values.ts'
 import { EXIT_BROKEN_PIPE, EXIT_FAILURE, EXIT_USAGE, report, usageLine } from './report.ts'
@@ -49,6 +50,7 @@ program
 
 addRunCommand(program)
 addExploreCommand(program)
+addCompareCommand(program)
 
 program
   .command('cpus')

@@ -1,0 +1,39 @@
+// npm run scenarios: the outputs in docs/scenarios/*.md, made again by the commands beside them. --check: are they current?
+import { spawnSync } from 'node:child_process'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+
+const FOLDER = 'docs/scenarios'
+const BLOCK = /<!-- run: worldswitch (.*?) -->\n[\s\S]*?<!-- end -->/g
+/** What a search took is not what it found. */
+const TIME = /, \d+\.\d s$/gm
+
+const { values } = parseArgs({ options: { check: { type: 'boolean' } } })
+
+/** The output of a command, as the page shows it. Exit status 1 of `explore` is a violation found. */
+function outputOf(command: string): string {
+  const ran = spawnSync(process.execPath, ['dist/cli/worldswitch.js', ...command.split(' ')], { encoding: 'utf8' })
+  if (ran.status !== 0 && !(ran.status === 1 && command.startsWith('explore')))
+    throw new Error(`worldswitch ${command}: ${ran.stderr.trim()}`)
+  return ran.stdout.trimEnd().replace(TIME, '')
+}
+
+let stale = 0
+for (const name of readdirSync(FOLDER).filter((file) => file.endsWith('.md'))) {
+  const path = join(FOLDER, name)
+  const before = readFileSync(path, 'utf8')
+  const after = before.replace(
+    BLOCK,
+    (_block, command: string) =>
+      `<!-- run: worldswitch ${command} -->\n\`\`\`\n$ worldswitch ${command}\n${outputOf(command)}\n\`\`\`\n<!-- end -->`,
+  )
+  if (after === before) continue
+  stale++
+  if (values.check) process.stdout.write(`${path} is not current: npm run scenarios\n`)
+  else writeFileSync(path, after)
+}
+process.stdout.write(
+  `${FOLDER}: ${stale === 0 ? 'current' : values.check ? `${stale} pages not current` : `${stale} pages made again`}\n`,
+)
+process.exitCode = values.check && stale > 0 ? 1 : 0
