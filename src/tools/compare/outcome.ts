@@ -18,8 +18,8 @@ export function outcomeOf<T>(
   }
 }
 
-function refusalText({ errno, because, rule }: SyscallError): string {
-  return because === null ? errno : `${errno}: ${because} (${rule})`
+function refusalText({ errno, reason }: SyscallError): string {
+  return reason === null ? errno : `${errno}: ${reason.sentence} (${reason.rule})`
 }
 
 export function textOf(value: unknown): string {
