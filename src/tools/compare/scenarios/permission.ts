@@ -69,6 +69,12 @@ export const permissionScenarios: readonly CompareScenario[] = [
       const vcpu = kvm.createVm().createVcpu()
       lab.step('KVM_SET_CPUID2 with both components', () => vcpu.setCpuid2(kvm.getSupportedCpuid()))
       lab.note('bytes of the vCPU image', host.costs.snapshot().vcpus[0]?.image ?? 0)
+      lab.step('KVM_SET_XSAVE with data in component 20', () => {
+        const image = vcpu.getXsave2()
+        image.xstateBv |= 1n << BigInt(SECOND)
+        image.component(SECOND).fill(0xa5)
+        vcpu.setXsave(image)
+      })
       lab.step('KVM_RUN', () => vcpu.run({ maxInstructions: 1 }).reason)
       lab.note(
         'kernel log',
