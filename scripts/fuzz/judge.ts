@@ -54,12 +54,14 @@ export function judge(subject: Subject, step: Step, before: string): Judgement &
   const complain = (what: string) => ({ outcome, complaint: { step, what }, retire: true, after: before })
   const wrong = expectation(subject, step, result)
   if (wrong !== null) return complain(`${outcome}: ${wrong}`)
+  const isShown = result >= 0 && step.call === 'KVM_SET_XSAVE' && isPredicted(subject.facts.host.profile)
+  // Before the digest, which may swap the guest FPU.
+  const shown = isShown ? subject.xstateBv() : null
   const after = subject.state.digest()
   if (result < 0 && step.call !== 'run' && after !== before) return complain(`${outcome}: refused, and the state is another`)
   const retire = learn(subject, step, result)
-  const isShown = result >= 0 && step.call === 'KVM_SET_XSAVE' && isPredicted(subject.facts.host.profile)
-  const shown = isShown ? wrongXstateBv(subject) : null
-  return shown === null ? { outcome, complaint: null, retire, after } : complain(shown)
+  const wrongBv = shown === null ? null : wrongXstateBv(subject, shown)
+  return wrongBv === null ? { outcome, complaint: null, retire, after } : complain(wrongBv)
 }
 
 const nameOf = (step: Step): string => (step.call === 'raw' ? `${step.on}:${step.name}` : step.call)
@@ -144,9 +146,8 @@ function msrExpectation(facts: VcpuFacts, { msrs, count, at }: MsrStep, result: 
 }
 
 /** GET after SET: what was supplied and may be shown, XSAVE-06. */
-function wrongXstateBv(subject: Subject): string | null {
+function wrongXstateBv(subject: Subject, shown: bigint): string | null {
   const wanted = subject.xstateBvStored & BigInt(shownFeatures(subject.facts) >>> 0)
-  const shown = subject.xstateBv()
   return shown === wanted
     ? null
     : `KVM_GET_XSAVE2 shows XSTATE_BV 0x${shown.toString(16)}, not 0x${wanted.toString(16)} (XSAVE-06)`

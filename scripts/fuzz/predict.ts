@@ -91,7 +91,9 @@ export function takesMsr(vcpu: VcpuFacts, index: number, value: bigint): boolean
   if (index !== XSS) return (value & ~u32(guestXcr0(vcpu) & host.dynamic)) === 0n
   if (!host.profile.kvm.xssHostWriteNeedsGuestXsaves) return value === 0n
   const guestHasXsaves = vcpu.hasXsaveBit && ((cpuidD1?.eax ?? 0) & 8) !== 0
-  return guestHasXsaves && (value & ~u32((cpuidD1?.ecx ?? 0) & vcpu.kvmXss)) === 0n
+  // Without XSAVES it is unknown: 0 is taken where KVM lists it, which it does once it supports a component (XSAVE-56).
+  if (!guestHasXsaves) return value === 0n && vcpu.kvmXss !== 0
+  return (value & ~u32((cpuidD1?.ecx ?? 0) & vcpu.kvmXss)) === 0n
 }
 
 /** How many of a list KVM_SET_MSRS does: all before the first that is refused. */

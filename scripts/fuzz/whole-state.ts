@@ -63,10 +63,11 @@ export class WholeState {
     this.a = 0x811c9dc5 | 0
     this.b = 0x2545f491
     const { kernel } = this.host
+    // First: from 6.18 it may swap the guest FPU in and out (GFPU-09), after which XSTATE_BV has no component in its initial state.
+    this.get(this.vcpu.fd, 'KVM_GET_MSRS', this.msrList.length, this.msrList)
     for (const [name, size] of VCPU_GETS) this.get(this.vcpu.fd, name, size, null)
     for (const [name, size] of VM_GETS) this.get(this.vcpu.vm.fd, name, size, null)
     this.get(this.vcpu.fd, 'KVM_GET_CPUID2', 8 + CPUID_ENTRIES * 40, this.cpuidRoom)
-    this.get(this.vcpu.fd, 'KVM_GET_MSRS', this.msrList.length, this.msrList)
     this.add(this.process.tryIoctl(this.vcpu.fd, 'KVM_GET_TSC_KHZ'))
     for (const option of [0x1021, 0x1022, 0x1024]) {
       this.add(this.process.backend.syscall(158, option, this.memory.address))

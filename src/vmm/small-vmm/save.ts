@@ -1,3 +1,4 @@
+import { type CpuidEntry2, findCpuid } from '../cpuid-list.ts'
 import { KvmError } from '../errors.ts'
 import type { MsrEntry } from '../msr-list.ts'
 import type { ProcessMemory } from '../process-memory.ts'
@@ -16,13 +17,16 @@ export function saveVcpu(vcpu: VcpuFd): VcpuState {
   const xcr0 = vcpu.getXcr0()
   const sregs = vcpu.getSregs()
   const msrs = readableMsrs(vcpu)
-  const guestSsp = readGuestSsp(vcpu)
-  const debugregs = vcpu.getDebugregs()
   const cpuid = vcpu.getCpuid2()
+  const guestSsp = hasShadowStack(cpuid) ? readGuestSsp(vcpu) : null
+  const debugregs = vcpu.getDebugregs()
   return { cpuid, regs, sregs, msrs, guestSsp, xcr0, xsave, events, debugregs, mpState, tscKhz: vcpu.getTscKhz() }
 }
 
-/** Null on kernels without KVM_GET_ONE_REG, and for a guest without shadow stacks. */
+const SHSTK = 1 << 7
+const hasShadowStack = (cpuid: readonly CpuidEntry2[]): boolean => ((findCpuid(cpuid, 7, 0)?.ecx ?? 0) & SHSTK) !== 0
+
+/** Null on kernels without KVM_GET_ONE_REG, and where KVM does not give the guest what its CPUID claims. */
 function readGuestSsp(vcpu: VcpuFd): bigint | null {
   try {
     return vcpu.getRegList().includes(KVM_REG_GUEST_SSP) ? vcpu.getOneReg(KVM_REG_GUEST_SSP) : null

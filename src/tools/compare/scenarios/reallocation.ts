@@ -104,7 +104,7 @@ export const reallocationScenarios: readonly CompareScenario[] = [
     name: 'host-xfd-write',
     title: 'KVM_SET_MSRS of IA32_XFD while tile data is live, then KVM_RUN: an oops of the host where the kernel has the flaw',
     document: 'guest state (GFPU-53), recorded on Linux 6.12.113',
-    profiles: ['linux-6.12', 'linux-6.18'],
+    profiles: ['linux-6.12', 'linux-6.18', 'variant:xfd-write-clears'],
     cpu: SPR,
     run: (lab) => {
       const host = lab.host()
