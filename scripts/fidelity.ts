@@ -38,4 +38,4 @@ if (open.length > 0) say(`not yet proved: ${open.join(' ')}`)
 say(
   `${rules.length} rules, ${rules.length - open.length - Object.keys(UNMET).length} proved by tests, ${Object.keys(UNMET).length} not met`,
 )
-process.exitCode = complaints.length > 0 || rules.length === 0 ? 1 : 0
+process.exitCode = complaints.length > 0 || open.length > 0 || rules.length === 0 ? 1 : 0

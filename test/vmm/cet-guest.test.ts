@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { MSR_IA32_PL0_SSP, MSR_IA32_S_CET, MSR_IA32_U_CET } from '../../src/isa/msr-index.ts'
+import { MSR_IA32_INT_SSP_TAB, MSR_IA32_PL0_SSP, MSR_IA32_S_CET, MSR_IA32_U_CET } from '../../src/isa/msr-index.ts'
+import type { Host } from '../../src/vmm/modelled/host.ts'
 import type { ProcessMemory } from '../../src/vmm/process-memory.ts'
 import { obstacles } from '../../src/vmm/small-vmm/obstacles.ts'
 import { restoreVcpu } from '../../src/vmm/small-vmm/restore.ts'
@@ -24,8 +25,13 @@ const SETSSBSY = [0xf3, 0x0f, 0x01, 0xe8]
 const le32 = (value: number): number[] => [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24]
 const wrmsr = (index: number, low: number): number[] => [0xb9, ...le32(index), 0xb8, ...le32(low), 0x31, 0xd2, 0x0f, 0x30]
 
-function machine(cpu = 'SapphireRapids', kernel = 'linux-6.18', withIbt = true): { vcpu: VcpuFd; memory: ProcessMemory } {
-  const process = testHost({ cpu, kernel }).newProcess()
+function machine(
+  cpu = 'SapphireRapids',
+  kernel = 'linux-6.18',
+  withIbt = true,
+): { host: Host; vcpu: VcpuFd; memory: ProcessMemory } {
+  const host = testHost({ cpu, kernel })
+  const process = host.newProcess()
   const kvm = process.openKvm()
   const vm = kvm.createVm()
   const memory = process.allocate(0x10000)
@@ -33,12 +39,12 @@ function machine(cpu = 'SapphireRapids', kernel = 'linux-6.18', withIbt = true):
   const vcpu = vm.createVcpu()
   const cpuid = kvm.getSupportedCpuid()
   vcpu.setCpuid2(cpuid.map((e) => (e.function === 7 && e.index === 0 && !withIbt ? { ...e, edx: e.edx & ~(1 << 20) } : e)))
-  return { vcpu, memory }
+  return { host, vcpu, memory }
 }
 
 /** In 64-bit mode at CPL 0. */
-function booted(code: readonly number[], regs: { rax?: bigint; rbx?: bigint } = {}, withIbt = true) {
-  const { vcpu, memory } = machine('SapphireRapids', 'linux-6.18', withIbt)
+function booted(code: readonly number[], regs: { rax?: bigint; rbx?: bigint } = {}, withIbt = true, cpu = 'SapphireRapids') {
+  const { host, vcpu, memory } = machine(cpu, 'linux-6.18', withIbt)
   const entry = (at: number, value: number) => memory.write(at, new Uint8Array(BigUint64Array.of(BigInt(value)).buffer))
   entry(0x1000, 0x2003)
   entry(0x2000, 0x3003)
@@ -59,20 +65,20 @@ function booted(code: readonly number[], regs: { rax?: bigint; rbx?: bigint } = 
     ds: { ...segment, selector: 16 },
   })
   vcpu.setRegs({ ...vcpu.getRegs(), rip: BigInt(CODE), rsp: 0x5000n, rax: 0n, rbx: 0n, ...regs })
-  return { vcpu, memory }
+  return { host, vcpu, memory }
 }
 
 describe('CR4.CET and CR0.WP of a guest', () => {
   const WITHOUT_WP = CR0 & ~0x10000n
 
-  test('CET goes on with WP; then WP cannot go [CET-06, CET-07; example E7]', () => {
+  test('CET goes on with WP; then WP cannot go, example E7 [CET-06, CET-07]', () => {
     const { vcpu } = booted([...MOV_CR4_RAX, ...OUT, ...MOV_CR0_RBX, HLT], { rax: CR4 | CET, rbx: WITHOUT_WP })
     expect(vcpu.run().reason).toBe('io')
     expect(vcpu.getSregs().cr4).toBe(CR4 | CET)
     expect(vcpu.run().reason).toBe('shutdown')
   })
 
-  test('without WP, CET cannot go on [CET-06, CET-07; example E7]', () => {
+  test('without WP, CET cannot go on, example E7 [CET-06, CET-07]', () => {
     const { vcpu } = booted([...MOV_CR0_RBX, ...OUT, ...MOV_CR4_RAX, HLT], { rax: CR4 | CET, rbx: WITHOUT_WP })
     expect(vcpu.run().reason).toBe('io')
     expect(vcpu.run().reason).toBe('shutdown')
@@ -85,7 +91,7 @@ describe('CR4.CET and CR0.WP of a guest', () => {
   })
 })
 
-test('the guest sets an IBT bit without IBT in its CPUID: hardware alone checks it, the host may not [CET-14; example E3]', () => {
+test('the guest sets an IBT bit without IBT in its CPUID: hardware alone checks it, the host may not, example E3 [CET-14]', () => {
   const { vcpu } = booted([...wrmsr(MSR_IA32_U_CET, 4), HLT], {}, false)
   expect(vcpu.run().reason).toBe('hlt')
   expect(vcpu.readMsr(MSR_IA32_U_CET)).toBe(4n)
@@ -107,8 +113,8 @@ const withShadowStack = [
 ]
 
 describe('a guest with supervisor shadow stacks', () => {
-  const atCheckpoint = () => {
-    const guest = booted(withShadowStack, { rax: CR4 | CET })
+  const atCheckpoint = (cpu?: string) => {
+    const guest = booted(withShadowStack, { rax: CR4 | CET }, true, cpu)
     expect(guest.vcpu.run().reason).toBe('io')
     guest.vcpu.completeExit()
     return guest
@@ -132,6 +138,24 @@ describe('a guest with supervisor shadow stacks', () => {
     const { vcpu, memory } = atCheckpoint()
     memory.write(TOKEN - 8 - SHADOW, Uint8Array.of(0))
     expect(vcpu.run().reason).toBe('shutdown')
+  })
+
+  test('leaves the host’s own settings, stack pointer and table as they were when the module was loaded [CET-31]', () => {
+    const { host, vcpu } = atCheckpoint()
+    expect([vcpu.readMsr(MSR_IA32_S_CET), vcpu.getOneReg(KVM_REG_GUEST_SSP)]).toEqual([1n, BigInt(TOKEN - 8)])
+    const { processor } = host.kernel.cpus[0]
+    for (const index of [MSR_IA32_S_CET, MSR_IA32_INT_SSP_TAB, MSR_IA32_PL0_SSP]) expect(processor.rdmsr(index)).toBe(0n)
+  })
+
+  test('on AMD too, between two processors of one kind; there is no SMM in the model to keep SSP across [CET-35]', () => {
+    const { vcpu, memory } = atCheckpoint('EPYC-Turin-virtual')
+    const state = saveVcpu(vcpu)
+    expect(state.guestSsp).toBe(BigInt(TOKEN - 8))
+    const other = machine('EPYC-Turin-virtual')
+    other.memory.write(0, memory.bytes(0, 0x10000))
+    restoreVcpu(other.vcpu, state)
+    expect(other.vcpu.run().reason).toBe('hlt')
+    expect(other.vcpu.getOneReg(KVM_REG_GUEST_SSP)).toBe(BigInt(TOKEN))
   })
 
   test('on 6.12 what is in the way is named [CET-27]', () => {

@@ -1,13 +1,18 @@
 import { beforeAll, describe, expect, test } from 'vitest'
+import { cpuModel } from '../../../src/isa/cpu-grammar.ts'
 import {
   MSR_IA32_INT_SSP_TAB,
   MSR_IA32_PL0_SSP,
   MSR_IA32_PL3_SSP,
   MSR_IA32_S_CET,
   MSR_IA32_U_CET,
+  MSR_IA32_VMX_TRUE_ENTRY_CTLS,
+  MSR_IA32_VMX_TRUE_EXIT_CTLS,
   MSR_IA32_XSS,
 } from '../../../src/isa/msr-index.ts'
+import { offersCet } from '../../../src/kvm/cpuid/cet-support.ts'
 import { loadKvm } from '../../../src/kvm/module.ts'
+import { kernelProfile } from '../../../src/profiles/index.ts'
 import type { CpuidEntry2 } from '../../../src/vmm/cpuid-list.ts'
 import type { Host } from '../../../src/vmm/modelled/host.ts'
 import { KVM_REG_GUEST_SSP, msrReg, type VcpuFd } from '../../../src/vmm/vcpu-fd.ts'
@@ -110,6 +115,19 @@ describe('what KVM offers', () => {
     }
   })
 
+  test('a processor with only one of the two VMX controls that switch CET has none [CET-32, CET-21]', () => {
+    const model = cpuModel('SapphireRapids')
+    const profile = kernelProfile('linux-6.18')
+    const bits = { entry: 1n << 52n, exit: 1n << 60n }
+    const offers = (entry: bigint, exit: bigint): boolean => {
+      const msrs = new Map(model.msrs).set(MSR_IA32_VMX_TRUE_ENTRY_CTLS, entry).set(MSR_IA32_VMX_TRUE_EXIT_CTLS, exit)
+      return offersCet({ ...model, msrs }, profile, 0x9c00)
+    }
+    expect(offers(bits.entry, bits.exit)).toBe(true)
+    expect(offers(bits.entry, 0n)).toBe(false)
+    expect(offers(0n, bits.exit)).toBe(false)
+  })
+
   test('SHSTK in leaf 7 without components in 0xD.1, and the reverse, are accepted [CET-22]', () => {
     const kvm = host.newProcess().openKvm()
     for (const [ecx7, ecxD1] of [
@@ -127,7 +145,7 @@ describe('what KVM offers', () => {
 })
 
 describe('values of the MSRs, set by the host', () => {
-  test('SHSTK without IBT [CET-10, CET-11; example E3]', () => {
+  test('SHSTK without IBT, example E3 [CET-10, CET-11]', () => {
     const vcpu = vcpuOn(host, { ibt: false })
     for (const [index, value, ok] of [
       [MSR_IA32_U_CET, 0x3n, true],
@@ -143,7 +161,7 @@ describe('values of the MSRs, set by the host', () => {
     }
   })
 
-  test('with IBT: the base is aligned to pages, SUPPRESS and TRACKER exclude each other [CET-10; example E3]', () => {
+  test('with IBT: the base is aligned to pages, SUPPRESS and TRACKER exclude each other, example E3 [CET-10]', () => {
     const vcpu = vcpuOn(host)
     for (const index of [MSR_IA32_U_CET, MSR_IA32_S_CET]) {
       expect(takes(vcpu, index, 0x1004n)).toBe(false)
@@ -174,7 +192,7 @@ describe('values of the MSRs, set by the host', () => {
     expect(takes(short, MSR_IA32_INT_SSP_TAB, 0x1000n)).toBe(false)
   })
 
-  test('a guest without CET: they read 0 and take 0, because KVM lists them [XSAVE-56; example E4]', () => {
+  test('a guest without CET: they read 0 and take 0, because KVM lists them, example E4 [XSAVE-56]', () => {
     const vcpu = vcpuOn(host, { shstk: false, ibt: false })
     for (const index of CET_MSRS) {
       expect(reads(vcpu, index)).toBe(0n)
@@ -193,7 +211,7 @@ describe('values of the MSRs, set by the host', () => {
     expect(() => vcpu.setSregs({ ...sregs, cr4: sregs.cr4 | (1n << 23n) })).toThrow(/EINVAL/)
   })
 
-  test('PL0_SSP is read and written in the registers; the host image is back afterwards [CET-13, CET-43, GFPU-09; example E5]', () => {
+  test('PL0_SSP is read and written in the registers; the host image is back afterwards, example E5 [CET-13, CET-43, GFPU-09]', () => {
     const vcpu = vcpuOn(host)
     expect(takes(vcpu, MSR_IA32_PL0_SSP, 0xffffc90000000ff8n)).toBe(true)
     expect(host.kernel.cpus.map(({ processor }) => processor.rdmsr(MSR_IA32_PL0_SSP))).toEqual([0n, 0n])
@@ -208,7 +226,7 @@ describe('values of the MSRs, set by the host', () => {
 })
 
 describe('IA32_XSS', () => {
-  test('takes what 0xD.1 of the guest has, and 0xD.1.EBX counts it [CET-04, XSAVE-50, XSAVE-55; example E6]', () => {
+  test('takes what 0xD.1 of the guest has, and 0xD.1.EBX counts it, example E6 [CET-04, XSAVE-50, XSAVE-55]', () => {
     const vcpu = vcpuOn(host)
     const size = () => vcpu.getCpuid2().find((e) => e.function === 0xd && e.index === 1)!.ebx
     vcpu.setXcr0(0x207n)
@@ -222,7 +240,7 @@ describe('IA32_XSS', () => {
     expect(reads(vcpu, MSR_IA32_XSS)).toBe(0x1800n)
   })
 
-  test('6.12 takes 0 only [XSAVE-55, CET-27; example E6]', () => {
+  test('6.12 takes 0 only, example E6 [XSAVE-55, CET-27]', () => {
     const vcpu = vcpuOn(old)
     expect(takes(vcpu, MSR_IA32_XSS, 0n)).toBe(true)
     for (const value of [0x100n, 0x800n, 0x1800n]) expect(takes(vcpu, MSR_IA32_XSS, value)).toBe(false)

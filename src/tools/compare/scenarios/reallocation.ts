@@ -1,5 +1,6 @@
 import { MSR_IA32_XFD } from '../../../isa/msr-index.ts'
 import { XFEATURE_XTILE_DATA } from '../../../isa/xfeatures.ts'
+import { getXstate } from '../../../linux/fpu/regset.ts'
 import type { VcpuExit } from '../../../vmm/exits.ts'
 import { HLT, loadTile, loadTileConfiguration, makeVmm, out, xsetbv } from '../guest.ts'
 import type { CompareScenario } from '../scenario.ts'
@@ -98,6 +99,28 @@ export const reallocationScenarios: readonly CompareScenario[] = [
         () => 'ok',
       )
       if (made !== undefined) lab.step('guest XSETBV of tiles', () => exitText(made.vcpu.run({ maxInstructions: 1000 })))
+    },
+  },
+  {
+    name: 'tracer',
+    title:
+      'a tracer reads the XSAVE regset of the vCPU’s thread between two KVM_RUN: the host’s state, whoever holds the guest’s',
+    document: DOCUMENT,
+    profiles: [EXIT, MERGED, 'linux-6.12', 'proposal:cet-s-kernel-wide'],
+    cpu: SPR,
+    run: (lab) => {
+      const host = lab.host()
+      const ones = [0x66, 0x0f, 0x76, 0xc0] // pcmpeqd xmm0, xmm0
+      const { vcpu } = makeVmm(host, { amx: true, code: [...ones, ...out(PORT, 1), ...HLT] })
+      lab.step('KVM_RUN: the guest fills XMM0', () => exitText(vcpu.run({ maxInstructions: 100 })))
+      const thread = [...host.kernel.tasks.values()][0]
+      const regset = new Uint8Array(thread.fpu.config.userMaxSize)
+      getXstate(thread, regset)
+      const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
+      lab.note('XMM0 in the guest’s image', hex(vcpu.readXsave().bytes.subarray(160, 176)))
+      lab.note('XMM0 in NT_X86_XSTATE', hex(regset.subarray(160, 176)))
+      lab.note('bytes of NT_X86_XSTATE', regset.length)
+      lab.note('XCR0 in its software bytes', `0x${new DataView(regset.buffer).getBigUint64(464, true).toString(16)}`)
     },
   },
   {
