@@ -116,7 +116,7 @@ export const reallocationScenarios: readonly CompareScenario[] = [
       const thread = [...host.kernel.tasks.values()][0]
       const regset = new Uint8Array(thread.fpu.config.userMaxSize)
       getXstate(thread, regset)
-      const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
+      const hex = (bytes: Uint8Array) => [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('')
       lab.note('XMM0 in the guest’s image', hex(vcpu.readXsave().bytes.subarray(160, 176)))
       lab.note('XMM0 in NT_X86_XSTATE', hex(regset.subarray(160, 176)))
       lab.note('bytes of NT_X86_XSTATE', regset.length)
