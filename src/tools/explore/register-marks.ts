@@ -28,13 +28,13 @@ export class RegisterMarks {
   /** Its owner runs on `cpu` now. What is wrong goes to `progress.wrong`. */
   mustHold(cpu: HostCpu, progress: { wrong: string }): void {
     this.recorder.read(this.cells[cpu.id])
-    const { u8 } = cpu.kernel.machine.mem
+    const { u32 } = cpu.kernel.machine.mem
     const file = cpu.processor.registerFile
-    const vector = odd(u8, file + VECTOR, MARKED, this.left.vector)
+    const vector = odd(u32, file + VECTOR, MARKED, this.left.vector)
     if (vector >= 0)
       progress.wrong = `a vector register holds 0x${vector.toString(16)}, it left 0x${this.left.vector.toString(16)}`
     if ((cpu.processor.xfd & XFEATURE_MASK_XTILE_DATA) !== 0) return
-    const tile = odd(u8, file + TILEDATA, TILE_BYTES, this.left.tiles)
+    const tile = odd(u32, file + TILEDATA, TILE_BYTES, this.left.tiles)
     if (tile >= 0) progress.wrong = `a tile holds 0x${tile.toString(16)}, it left 0x${this.left.tiles.toString(16)}`
   }
 
@@ -67,8 +67,15 @@ export class RegisterMarks {
   }
 }
 
-/** A byte of [at, at + length) that is not `wanted`, or -1. */
-function odd(u8: Uint8Array, at: number, length: number, wanted: number): number {
-  for (let i = at; i < at + length; i++) if (u8[i] !== wanted) return u8[i]
+/** A byte of [at, at + length) that is not `wanted`, or -1. Both are multiples of 4. */
+function odd(u32: Uint32Array, at: number, length: number, wanted: number): number {
+  const word = Math.imul(wanted, 0x01010101) >>> 0
+  const end = (at + length) >> 2
+  for (let i = at >> 2; i < end; i++) if (u32[i] !== word) return oddByte(u32[i], wanted)
   return -1
+}
+
+function oddByte(word: number, wanted: number): number {
+  for (let shift = 0; shift < 24; shift += 8) if (((word >>> shift) & 0xff) !== wanted) return (word >>> shift) & 0xff
+  return word >>> 24
 }
