@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { setImmediate as eventLoopTurn } from 'node:timers/promises'
 import { UserError } from '../isa/user-error.ts'
+import { kernelProfile } from '../profiles/index.ts'
 import { type CompareOptions, type Comparison, compareInRuns } from '../tools/compare/compare.ts'
 import type { CompareScenario } from '../tools/compare/scenario.ts'
 import { readScenarioFile } from '../tools/compare/scenario-file.ts'
@@ -28,6 +29,7 @@ export async function compareCommand(options: CompareCommandOptions): Promise<nu
       fix: 'name some, separated by commas',
     })
   }
+  for (const name of profiles) kernelProfile(name, '--profiles')
   const found = await drive(scenario, { profiles, cpu: options.cpu ?? scenario.cpu, decoder: decoderModule() })
   if (found === null) return EXIT_INTERRUPTED
   if (options.json) print(JSON.stringify(found))

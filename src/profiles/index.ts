@@ -35,8 +35,8 @@ export const kernelProfiles: readonly KernelProfile[] = [
 
 export const DEFAULT_KERNEL_PROFILE = 'linux-6.12'
 
-/** The profile called `name`. Throws `UserError` `unknown-kernel-profile` with the nearest names. */
-export function kernelProfile(name: string): KernelProfile {
+/** The profile called `name`; `where` it was named. Throws `UserError` `unknown-kernel-profile` with the nearest names. */
+export function kernelProfile(name: string, where = '--kernel'): KernelProfile {
   const profile = kernelProfiles.find((p) => p.name === name)
   if (profile !== undefined) return profile
   const names = kernelProfiles.map((p) => p.name)
@@ -44,7 +44,7 @@ export function kernelProfile(name: string): KernelProfile {
   throw new UserError({
     code: 'unknown-kernel-profile',
     what: `unknown kernel profile '${name}'`,
-    where: '--kernel',
+    where,
     because: 'no such profile',
     fix: suggestion(nearest, `known profiles: ${names.join(', ')}`),
     nearest,
