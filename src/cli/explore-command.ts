@@ -41,7 +41,10 @@ export async function exploreCommand(name: string | undefined, options: ExploreC
 }
 
 function list(json: boolean): number {
-  for (const { name, title, kernel, bound, variants } of scenarios) {
+  const decoder = decoderModule()
+  for (const scenario of scenarios) {
+    const { name, title, kernel, bound, variants } = scenario
+    const invariants = buildScenario(scenario, { decoder }).invariants.map(({ id, name: says }) => ({ name: id, says }))
     if (json)
       print(
         JSON.stringify({
@@ -49,22 +52,27 @@ function list(json: boolean): number {
           title,
           kernel,
           bound,
+          invariants,
           variants: variants.map(({ name: variant, mistake }) => ({ name: variant, mistake })),
         }),
       )
     else {
       print(`${name.padEnd(16)}${title} (${kernel}, up to ${bound} preemptions)`)
-      for (const variant of variants) print(`  ${variant.name.padEnd(28)}${variant.mistake}`)
+      print('  invariants')
+      for (const invariant of invariants) print(`    ${invariant.name.padEnd(28)}${invariant.says}`)
+      if (variants.length > 0) print('  variants')
+      for (const variant of variants) print(`    ${variant.name.padEnd(28)}${variant.mistake}`)
     }
   }
   return 0
 }
 
 async function search(scenario: Scenario, options: ExploreCommandOptions): Promise<number> {
-  const { kernel, variant, bound, maxExecutions, shard, reduction } = options
+  const { kernel, variant, invariant, bound, maxExecutions, shard, reduction } = options
   const chosen: ExploreOptions = {
     decoder: decoderModule(),
     reduce: reduction,
+    invariants: invariant.length === 0 ? null : invariant,
     ...(kernel === undefined ? {} : { kernel }),
     ...(variant === undefined ? {} : { variant }),
     ...(bound === undefined ? {} : { bound }),
@@ -137,9 +145,14 @@ function show(result: ShardResult, options: ExploreCommandOptions, moments: read
 
 function replayFile(path: string, options: ExploreCommandOptions): number {
   const schedule = decodeSchedule(read(path, '--replay'), path)
-  const { kernel, variant } = schedule
+  const { kernel, variant, invariants } = schedule
   const scenario = scenarioByName(schedule.scenario)
-  const model = buildScenario(scenario, { kernel, decoder: decoderModule(), ...(variant === null ? {} : { variant }) })
+  const model = buildScenario(scenario, {
+    kernel,
+    invariants,
+    decoder: decoderModule(),
+    ...(variant === null ? {} : { variant }),
+  })
   const { moments, violation } = replay(new HostSystem(model), schedule.steps)
   if (options.json) print(JSON.stringify({ scenario: scenario.name, variant, kernel, violation, moments }))
   else {
@@ -151,10 +164,11 @@ function replayFile(path: string, options: ExploreCommandOptions): number {
 
 /** A shard in each of several processes. */
 async function inProcesses(scenario: Scenario, options: ExploreCommandOptions): Promise<number> {
-  const { threads, kernel, variant, bound, maxExecutions } = options
+  const { threads, kernel, variant, invariant, bound, maxExecutions } = options
   const own = [
     ...(kernel === undefined ? [] : ['--kernel', kernel]),
     ...(variant === undefined ? [] : ['--variant', variant]),
+    ...invariant.flatMap((name) => ['--invariant', name]),
     ...(bound === undefined ? [] : ['--bound', String(bound)]),
     ...(maxExecutions === undefined ? [] : ['--max-executions', String(Math.ceil(maxExecutions / threads))]),
   ]

@@ -6,6 +6,7 @@ export interface ExploreCommandOptions {
   readonly list: boolean
   readonly kernel?: string
   readonly variant?: string
+  readonly invariant: readonly string[]
   readonly bound?: number
   readonly threads: number
   readonly shard?: { readonly index: number; readonly count: number }
@@ -41,9 +42,10 @@ export function addExploreCommand(program: Command): void {
     .summary('enumerate the schedules of kernel and KVM code, and find the one that breaks an invariant')
     .usage('[options] SCENARIO | --list | --replay FILE | --merge FILE…')
     .addHelpText('beforeAll', EXAMPLE)
-    .option('--list', 'list the scenarios, and the mistakes that can be put back into each', false)
+    .option('--list', 'list the scenarios, the invariants of each, and the mistakes that can be put back into it', false)
     .option('--kernel <profile>', "kernel profile; default the scenario's own")
     .option('--variant <name>', 'put a mistake back into the code')
+    .option('--invariant <name>', 'check this invariant only; repeatable', collect, [])
     .option('--bound <n>', 'preemptions up to which to look', preemptions)
     .option('--threads <k>', 'share the search among k processes', count, 1)
     .option('--shard <i/n>', 'do part i of n of the search', shard)

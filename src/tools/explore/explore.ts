@@ -8,6 +8,8 @@ export interface ExploreOptions {
   readonly decoder: WebAssembly.Module
   readonly kernel?: string
   readonly variant?: string
+  /** Names of the invariants to be checked; default all. */
+  readonly invariants?: readonly string[] | null
   /** Preemptions up to which is searched; default the scenario's. */
   readonly bound?: number
   readonly maxExecutions?: number
@@ -20,6 +22,8 @@ export interface Exploration {
   readonly scenario: string
   readonly variant: string | null
   readonly kernel: string
+  /** Names of the invariants that were checked; null: all. */
+  readonly invariants: readonly string[] | null
   readonly verdict: 'holds' | 'violated' | 'undecided'
   /** Every run with at most `bound` preemptions was covered. */
   readonly exhaustive: boolean
@@ -47,11 +51,11 @@ const SLICE = 200
  * @throws UserError for names that are not known
  */
 export function* exploreInSlices(scenario: Scenario, options: ExploreOptions): Generator<ExploreProgress, Exploration, void> {
-  const { kernel, variant, decoder, maxExecutions = Number.POSITIVE_INFINITY, reduce = true, shard } = options
-  const names = { ...(kernel === undefined ? {} : { kernel }), ...(variant === undefined ? {} : { variant }) }
+  const { kernel, variant, decoder, maxExecutions = Number.POSITIVE_INFINITY, reduce = true, shard, invariants = null } = options
+  const names = { invariants, ...(kernel === undefined ? {} : { kernel }), ...(variant === undefined ? {} : { variant }) }
   const system = new HostSystem(buildScenario(scenario, { decoder, ...names }))
   const last = options.bound ?? scenario.bound
-  const about = { scenario: scenario.name, variant: variant ?? null, kernel: kernel ?? scenario.kernel }
+  const about = { scenario: scenario.name, variant: variant ?? null, kernel: kernel ?? scenario.kernel, invariants }
   const found = { violation: null, schedule: null, moments: [] }
   let executions = 0
   let depth = 0

@@ -16,6 +16,9 @@ export interface Actor {
 }
 
 export interface Invariant {
+  /** Short name for `--invariant`: kebab-case. */
+  readonly id: string
+  /** What holds, in a sentence, with the rules that say so. */
   readonly name: string
   /** Null if it holds. Looks at one processor and the task on it, or at cells that its steps touch anyway. */
   readonly check: () => string | null
@@ -36,6 +39,9 @@ export interface HostModel {
 }
 
 const CLOCK = 'clock'
+
+/** What an oops breaks. The host itself sees it: there is nothing to look at after a step. */
+export const HOST_GOES_ON: Invariant = { id: 'host-goes-on', name: 'the host kernel goes on', check: () => null }
 
 /**
  * A host as a system to enumerate: each processor runs its task up to the next place where it may lose it, or changes to another
@@ -60,10 +66,14 @@ export class HostSystem implements System {
   private readonly finished: boolean[]
   private readonly touched: number
   private migrationsLeft = 0
+  private readonly oopsCounts: boolean
+  /** After an oops that does not count nothing happens any more. */
+  private isDead = false
 
   constructor(model: HostModel) {
     const { kernel, recorder, actors } = model
     this.model = model
+    this.oopsCounts = model.invariants.includes(HOST_GOES_ON)
     this.kernel = kernel
     this.recorder = recorder
     this.processes = [...kernel.cpus.map((cpu) => `cpu${cpu.id}`), CLOCK]
@@ -132,6 +142,7 @@ export class HostSystem implements System {
     this.objects.restore()
     this.memory.restore()
     this.violation = null
+    this.isDead = false
     this.migrationsLeft = this.model.migrations
     this.finished.fill(false)
     // A task starts on its processor if nobody is there yet.
@@ -160,7 +171,7 @@ export class HostSystem implements System {
   // ---- what can happen ----
 
   enabled(): readonly Transition[] {
-    if (this.violation !== null) return []
+    if (this.violation !== null || this.isDead) return []
     const transitions: Transition[] = []
     for (const cpu of this.kernel.cpus) {
       const { current } = cpu
@@ -211,14 +222,17 @@ export class HostSystem implements System {
       else this.stepCpu(kernel.cpus[process], choice)
     } catch (error) {
       if (!(error instanceof HostOops)) throw error
-      this.violation = {
-        invariant: 'the host kernel goes on',
-        because: `oops: ${error.message}: ${error.detail} (${error.rule})`,
-      }
+      this.oops(error)
     }
     const accesses = recorder.end()
-    if (this.violation === null && !isKnown) this.check()
+    if (this.violation === null && !isKnown && !this.isDead) this.check()
     return accesses
+  }
+
+  private oops({ message, detail, rule }: HostOops): void {
+    const { id, name } = HOST_GOES_ON
+    if (this.oopsCounts) this.violation = { id, invariant: name, because: `oops: ${message}: ${detail} (${rule})` }
+    else this.isDead = true
   }
 
   private fireTimer(): void {
@@ -277,10 +291,10 @@ export class HostSystem implements System {
   }
 
   private check(): void {
-    for (const { name, check } of this.model.invariants) {
+    for (const { id, name, check } of this.model.invariants) {
       const because = check()
       if (because === null) continue
-      this.violation = { invariant: name, because }
+      this.violation = { id, invariant: name, because }
       return
     }
   }

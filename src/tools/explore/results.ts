@@ -8,12 +8,15 @@ const RESULT = v.object({
   scenario: text,
   variant: v.nullable(text),
   kernel: text,
+  invariants: v.nullable(v.array(text)),
   verdict: v.picklist(['holds', 'violated', 'undecided']),
   exhaustive: v.boolean(),
   bound: count,
   executions: count,
   steps: count,
   seconds: v.pipe(v.number(), v.minValue(0)),
+  /** What was violated: its name, its sentence, and the values. */
+  invariantId: v.nullable(text),
   invariant: v.nullable(text),
   because: v.nullable(text),
 })
@@ -22,18 +25,20 @@ const RESULT = v.object({
 export type ShardResult = v.InferOutput<typeof RESULT>
 
 export function resultOf(found: Exploration, seconds: number): ShardResult {
-  const { scenario, variant, kernel, verdict, exhaustive, bound, executions, steps, violation } = found
-  const { invariant, because } = violation ?? { invariant: null, because: null }
+  const { scenario, variant, kernel, invariants, verdict, exhaustive, bound, executions, steps, violation } = found
+  const { id, invariant, because } = violation ?? { id: null, invariant: null, because: null }
   return {
     scenario,
     variant,
     kernel,
+    invariants: invariants === null ? null : [...invariants],
     verdict,
     exhaustive,
     bound,
     executions,
     steps,
     seconds: Math.round(seconds * 1000) / 1000,
+    invariantId: id,
     invariant,
     because,
   }

@@ -7,9 +7,13 @@ export interface Schedule {
   readonly scenario: string
   readonly variant: string | null
   readonly kernel: string
+  /** Names of the invariants that are checked; null: all. */
+  readonly invariants: readonly string[] | null
   readonly steps: readonly { readonly process: string; readonly choice: string }[]
 }
 
+/** Most invariants that a file may name. */
+const MAX_INVARIANTS = 100
 const MAX_STEPS = 10_000
 const text = v.pipe(v.string(), v.maxLength(200))
 const FILE = v.object({
@@ -18,12 +22,13 @@ const FILE = v.object({
   scenario: text,
   variant: v.nullable(text),
   kernel: text,
+  invariants: v.optional(v.nullable(v.pipe(v.array(text), v.maxLength(MAX_INVARIANTS))), null),
   steps: v.pipe(v.array(v.object({ process: text, choice: text })), v.maxLength(MAX_STEPS)),
 })
 
 /** A schedule as a file: JSON, a step a line. */
-export function encodeSchedule({ scenario, variant, kernel, steps }: Schedule): string {
-  const head = JSON.stringify({ format: 'worldswitch schedule', version: 1, scenario, variant, kernel }).slice(0, -1)
+export function encodeSchedule({ steps, ...about }: Schedule): string {
+  const head = JSON.stringify({ format: 'worldswitch schedule', version: 1, ...about }).slice(0, -1)
   return `${head},"steps":[\n${steps.map((step) => JSON.stringify(step)).join(',\n')}\n]}\n`
 }
 
@@ -45,8 +50,8 @@ export function decodeSchedule(json: string, path: string): Schedule {
   }
   const parsed = v.safeParse(FILE, value)
   if (parsed.success) {
-    const { scenario, variant, kernel, steps } = parsed.output
-    return { scenario, variant, kernel, steps }
+    const { scenario, variant, kernel, invariants, steps } = parsed.output
+    return { scenario, variant, kernel, invariants, steps }
   }
   const issue = parsed.issues[0]
   throw refuse(`${v.getDotPath(issue) ?? 'the file'}: ${issue.message}`)

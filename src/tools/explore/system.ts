@@ -12,6 +12,8 @@ export interface Transition {
 
 /** An invariant that did not hold, in words with the values. */
 export interface Violation {
+  /** The invariant's short name. */
+  readonly id: string
   readonly invariant: string
   readonly because: string
 }

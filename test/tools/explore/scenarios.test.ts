@@ -116,3 +116,43 @@ describe('names that are not known', () => {
     expect(() => buildScenario(scenarioByName('split-lock'), { decoder, kernel: 'linux-6.12' })).toThrow(/SLD-36/)
   })
 })
+
+describe('invariants can be chosen', () => {
+  const scenario = scenarioByName('host-xfd-write')
+
+  test('every one of a scenario has a short name of its own', () => {
+    for (const each of scenarios) {
+      const ids = buildScenario(each, { decoder }).invariants.map(({ id }) => id)
+      expect(new Set(ids).size).toBe(ids.length)
+      for (const id of ids) expect(id).toMatch(/^[a-z]+(-[a-z]+)*$/)
+      expect(ids.at(-1)).toBe('host-goes-on')
+    }
+  })
+
+  test('an oops counts when host-goes-on is among them, and ends the run either way [GFPU-53]', () => {
+    const all = explore(scenario, { decoder })
+    expect(all).toMatchObject({ verdict: 'violated', invariants: null, violation: { id: 'host-goes-on' } })
+    expect(explore(scenario, { decoder, invariants: ['host-goes-on'] })).toMatchObject({
+      violation: all.violation,
+      schedule: { invariants: ['host-goes-on'], steps: all.schedule!.steps },
+    })
+    const other = explore(scenario, { decoder, invariants: ['own-xfd'] })
+    expect(other).toMatchObject({ verdict: 'holds', exhaustive: true, invariants: ['own-xfd'] })
+  })
+
+  test('only those chosen are checked: a mistake that breaks two is found through the other one', () => {
+    const chosen = (invariants: readonly string[]) =>
+      explore(scenarioByName('split-lock'), { decoder, variant: 'register-without-flag', bound: 0, invariants })
+    const ids = ['test-ctrl-follows-flag', 'own-split-lock-setting', 'loaded-only-where-current']
+    const found = ids.map((id) => chosen([id]).violation?.id ?? null)
+    expect(found[0]).toBe('test-ctrl-follows-flag')
+    expect(found[2]).toBeNull()
+    expect(chosen(ids).violation!.id).toBe('test-ctrl-follows-flag')
+  })
+
+  test('an unknown one names the nearest', () => {
+    expect(() => explore(scenario, { decoder, invariants: ['own-xfdd'] })).toThrow(
+      /unknown invariant 'own-xfdd'.*did you mean own-xfd\?/,
+    )
+  })
+})

@@ -1,6 +1,6 @@
 import { nearestNames, suggestion, UserError } from '../../../isa/user-error.ts'
 import { kernelProfile } from '../../../profiles/index.ts'
-import type { HostModel } from '../host-system.ts'
+import { HOST_GOES_ON, type HostModel, type Invariant } from '../host-system.ts'
 import { permission, permissionVariants } from './permission.ts'
 import { splitLock } from './split-lock.ts'
 import { splitLockVariants } from './split-lock-variants.ts'
@@ -112,16 +112,25 @@ export function scenarioByName(name: string): Scenario {
   return scenario
 }
 
+/** The invariants with these names among a scenario's. @throws UserError with the nearest names */
+function pick(invariants: readonly Invariant[], ids: readonly string[], scenario: string): Invariant[] {
+  const known = invariants.map(({ id }) => id)
+  const missing = ids.find((id) => !known.includes(id))
+  if (missing !== undefined) throw unknown('invariant', missing, known, `explore ${scenario} --invariant`)
+  return invariants.filter(({ id }) => ids.includes(id))
+}
+
 /**
  * Builds a scenario's model.
  * @param kernel profile; default the scenario's own. The split-lock scenario needs one that gives detection to guests.
- * @throws UserError for an unknown variant or profile, or one that the scenario cannot use
+ * @param invariants names of those to be checked; default all
+ * @throws UserError for an unknown variant, invariant or profile, or one that the scenario cannot use
  */
 export function buildScenario(
   scenario: Scenario,
-  options: { kernel?: string; variant?: string; decoder: WebAssembly.Module },
+  options: { kernel?: string; variant?: string; invariants?: readonly string[] | null; decoder: WebAssembly.Module },
 ): HostModel {
-  const { variant, decoder } = options
+  const { variant, decoder, invariants: wanted } = options
   const names = scenario.variants.map((v) => v.name)
   if (variant !== undefined && !names.includes(variant))
     throw unknown('variant', variant, names, `explore ${scenario.name} --variant`)
@@ -135,5 +144,7 @@ export function buildScenario(
       fix: `try --kernel ${PROPOSAL}`,
     })
   }
-  return scenario.build({ kernel: profile.name, decoder, ...(variant === undefined ? {} : { variant }) })
+  const model = scenario.build({ kernel: profile.name, decoder, ...(variant === undefined ? {} : { variant }) })
+  const invariants = [...model.invariants, HOST_GOES_ON]
+  return { ...model, invariants: wanted == null ? invariants : pick(invariants, wanted, scenario.name) }
 }

@@ -73,6 +73,8 @@ export function permission(options: {
       for (;;) {
         host.recorder.write(cell)
         const step = steps.next()
+        // Here and not in the check: steps that are known are not checked again.
+        if (record.locked && seen.whenLocked < 0) seen.whenLocked = record.statePerm
         if (step.done) return
         yield step.value
       }
@@ -100,20 +102,19 @@ type Record = ReturnType<typeof groupPermission>
 
 function neverAfterLock(record: Record, seen: Seen): Invariant {
   return {
+    id: 'permission-fixed-after-vcpu',
     name: 'guest permissions do not change once a vCPU exists [PERM-23]',
-    check: () => {
-      if (!record.locked) return null
-      if (seen.whenLocked < 0) seen.whenLocked = record.statePerm
-      return record.statePerm === seen.whenLocked
+    check: () =>
+      !record.locked || record.statePerm === seen.whenLocked
         ? null
-        : `state_perm was 0x${seen.whenLocked.toString(16)} when the vCPU was made, and is 0x${record.statePerm.toString(16)}`
-    },
+        : `state_perm was 0x${seen.whenLocked.toString(16)} when the vCPU was made, and is 0x${record.statePerm.toString(16)}`,
   }
 }
 
 function neverShrinks(record: Record, { atFirst }: Seen): Invariant {
   const user = 0xffff_f3ff // supervisor bits: PERM-59
   return {
+    id: 'permission-never-shrinks',
     name: 'a permission is never withdrawn [PERM-22]',
     check: () => ((atFirst & user & ~record.statePerm) === 0 ? null : `state_perm = 0x${record.statePerm.toString(16)}`),
   }

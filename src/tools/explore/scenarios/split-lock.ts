@@ -89,6 +89,7 @@ const registerOf = (host: VcpuHost, cpu: number): boolean =>
 /** I1: where preemption is possible, MSR_TEST_CTRL[29] is what the flag of the task there says. SLD-53. */
 export function detectionFollowsFlag(host: VcpuHost): Invariant {
   return {
+    id: 'test-ctrl-follows-flag',
     name: 'MSR_TEST_CTRL[29] is what the flag of the task on the processor says [SLD-53]',
     check: () => {
       for (const cpu of host.host.kernel.cpus) {
@@ -104,6 +105,7 @@ export function detectionFollowsFlag(host: VcpuHost): Invariant {
 /** A vCPU's thread that is not in its guest has its own setting: detection on, as these threads take no split lock. SLD-57, SLD-60. */
 export function threadKeepsItsOwn(host: VcpuHost): Invariant {
   return {
+    id: 'own-split-lock-setting',
     name: 'a thread has its own setting while its guest is not loaded [SLD-57, SLD-60]',
     check: () => {
       for (const { vcpu, task } of host.vcpus) {
@@ -118,6 +120,7 @@ export function threadKeepsItsOwn(host: VcpuHost): Invariant {
 /** I2: a guest's setting is loaded only where its thread is the current one. SLD-54. */
 export function loadedOnlyWhereCurrent(host: VcpuHost): Invariant {
   return {
+    id: 'loaded-only-where-current',
     name: 'a guest is loaded only while its thread is on a processor [SLD-54]',
     check: () => {
       for (const { vcpu, task } of host.vcpus)

@@ -183,6 +183,7 @@ function xstateInvariants(host: VcpuHost, progress: UserProgress): Invariant[] {
   }
   return [
     {
+      id: 'state-not-visible',
       name: 'who runs finds the extended state it left [PERM-41, GFPU-12]',
       check: () => {
         for (const { script, task } of host.vcpus)
@@ -191,6 +192,7 @@ function xstateInvariants(host: VcpuHost, progress: UserProgress): Invariant[] {
       },
     },
     {
+      id: 'own-xfd',
       name: "no task runs with another's IA32_XFD [PERM-34, GFPU-10]",
       check: each((cpu, fpu) => {
         const { xfd } = machine.processors[cpu.id]
@@ -200,12 +202,14 @@ function xstateInvariants(host: VcpuHost, progress: UserProgress): Invariant[] {
       }),
     },
     {
+      id: 'registers-belong-to-owner',
       name: 'registers that are loaded belong to who is noted as their owner [PERM-40]',
       check: each((cpu, fpu) =>
         cpu.fpuOwner === fpu ? null : 'its registers count as loaded, and the processor names another owner',
       ),
     },
     {
+      id: 'buffer-covers-features',
       name: 'a buffer has room for the components it is made for [PERM-38, GFPU-39]',
       check: each((_cpu, { fpstate, config }) => {
         const needed = kernelSize(config, fpstate.xfeatures)
@@ -213,6 +217,7 @@ function xstateInvariants(host: VcpuHost, progress: UserProgress): Invariant[] {
       }),
     },
     {
+      id: 'xfd-err-not-left-to-host',
       name: 'IA32_XFD_ERR of a guest is not left to the host [GFPU-31]',
       check: () => {
         for (const { id } of kernel.cpus) {
