@@ -1,4 +1,4 @@
-import { RateLimit } from './splitlock/rate-limit.ts'
+import { RateLimit } from './rate-limit.ts'
 
 /** The modelled host's kernel log (dmesg). */
 export class KernelLog {

@@ -1,7 +1,7 @@
 import type { Kernel } from '../kernel.ts'
+import { RateLimit } from '../rate-limit.ts'
 import { WaitQueue } from '../wait-queue.ts'
 import { parseSplitLockOption, type SplitLockMode } from './mode.ts'
-import { RateLimit } from './rate-limit.ts'
 
 /** MSR_TEST_CTRL[29]: a locked access across cache lines raises #AC. */
 export const MSR_TEST_CTRL_SPLIT_LOCK_DETECT = 1n << 29n
