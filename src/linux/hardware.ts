@@ -39,7 +39,10 @@ export interface HostProcessor {
   readonly pkru: number
   /** IA32_XFD, looked at without executing anything. */
   readonly xfd: number
+  /** Whether RDMSR of it raises no #GP. */
+  hasMsr(index: number): boolean
   rdmsr(index: number): bigint
+  /** 0, or 13 where it raises #GP. */
   wrmsr(index: number, value: bigint): number
   rdmsrXfd(): number
   wrmsrXfd(value: number): void

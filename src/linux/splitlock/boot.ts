@@ -1,25 +1,31 @@
 import { MSR_IA32_DEBUGCTLMSR } from '../../isa/msr-index.ts'
 import type { Kernel } from '../kernel.ts'
-import type { HostCpu, PinnedProcessor } from '../processor.ts'
+import type { HostCpu } from '../processor.ts'
+import { verifyTestCtrl } from './probe.ts'
 import type { SplitLock } from './state.ts'
-import { setDetection } from './test-ctrl.ts'
 
 const DEBUGCTLMSR_BUS_LOCK_DETECT = 4n
 
 /** What boot does about split locks on every processor, and says in the log. SLD-14; Linux 6.12 split_lock_init(), bus_lock_init(). */
 export function bootSplitLock(kernel: Kernel): void {
   const { splitLock } = kernel
-  if (!splitLock.hasSplitLockDetect && !splitLock.hasBusLockDetect) return
   for (const cpu of kernel.cpus) {
-    if (splitLock.hasSplitLockDetect) setDetection(cpu as PinnedProcessor, detectsByAc(splitLock))
+    initDetection(cpu, splitLock)
     if (splitLock.hasBusLockDetect) setBusLockTrap(cpu, detectsByDb(splitLock))
   }
+  if (!splitLock.hasSplitLockDetect && !splitLock.hasBusLockDetect) return
   const text = announcement(splitLock)
   if (text !== null) kernel.log.write(`x86/split lock detection: ${text}`)
 }
 
+/** Detection of a processor that comes up; its other bits stay. Linux 6.12 split_lock_init(). */
+function initDetection({ processor }: HostCpu, splitLock: SplitLock): void {
+  if (splitLock.mode === 'ratelimit') verifyTestCtrl(processor, false)
+  else if (splitLock.isSupported) verifyTestCtrl(processor, splitLock.mode !== 'off')
+}
+
 /** Split locks raise #AC: in warn and fatal mode, where the processor can. */
-export const detectsByAc = ({ mode, hasSplitLockDetect }: SplitLock): boolean =>
+const detectsByAc = ({ mode, hasSplitLockDetect }: SplitLock): boolean =>
   hasSplitLockDetect && (mode === 'warn' || mode === 'fatal')
 
 /** Bus locks raise #DB: where the processor can and #AC does not do it. */

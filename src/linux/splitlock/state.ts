@@ -2,18 +2,18 @@ import type { Kernel } from '../kernel.ts'
 import { RateLimit } from '../rate-limit.ts'
 import { WaitQueue } from '../wait-queue.ts'
 import { parseSplitLockOption, type SplitLockMode } from './mode.ts'
-
-/** MSR_TEST_CTRL[29]: a locked access across cache lines raises #AC. */
-export const MSR_TEST_CTRL_SPLIT_LOCK_DETECT = 1n << 29n
+import { probeTestCtrl } from './probe.ts'
 
 /** Split-lock detection of one host: what boot found and decided, and what warn mode keeps. SLD §2, §3. */
 export class SplitLock {
   readonly mode: SplitLockMode
-  /** Feature flag split_lock_detect: MSR_TEST_CTRL[29] works, and nothing above us hides it (SLD-09, SLD-10). */
+  /** The processor is one that has MSR_TEST_CTRL[29], and nothing above us hides it (SLD-09, SLD-10). */
+  readonly isSupported: boolean
+  /** Feature flag split_lock_detect: boot found MSR_TEST_CTRL[29] to work (SLD-10, SLD-11). */
   readonly hasSplitLockDetect: boolean
   /** Feature flag bus_lock_detect: IA32_DEBUGCTL[2] (CPUID.(7,0):ECX[24]). */
   readonly hasBusLockDetect: boolean
-  /** MSR_TEST_CTRL without the detection bit, as boot found it: every later write keeps it (SLD-12). */
+  /** MSR_TEST_CTRL without the detection bit, as boot found it on the first processor: every later write keeps it (SLD-12). */
   readonly cacheValue: bigint
   /** sysctl kernel.split_lock_mitigate (SLD-15). */
   mitigate = true
@@ -27,14 +27,16 @@ export class SplitLock {
 
   /** @param option text of `split_lock_detect=`, undefined when it is not given */
   constructor(kernel: Kernel, option: string | undefined) {
-    const { model, profile } = kernel
+    const { model, profile, machine } = kernel
     const { mode, perSecond } = parseSplitLockOption(option)
-    const supported = model.splitLockDetect && !model.has('hypervisor')
+    this.isSupported = model.splitLockDetect && !model.has('hypervisor')
+    const found = this.isSupported ? probeTestCtrl(machine.processors[0]) : null
+    if (this.isSupported && found === null) kernel.log.write('x86/split lock detection: MSR access failed: Disabled')
     this.hasBusLockDetect = profile.splitLock.busLockDetection && model.has('bus-lock-detect')
     // Up to 5.11 `off` returned before the feature flag was set (SLD-11).
-    this.hasSplitLockDetect = supported && (mode !== 'off' || profile.splitLock.featureSetWhenOff)
-    this.mode = supported || this.hasBusLockDetect ? mode : 'off'
-    this.cacheValue = 0n
+    this.hasSplitLockDetect = found !== null && (mode !== 'off' || profile.splitLock.featureSetWhenOff)
+    this.mode = found !== null || this.hasBusLockDetect ? mode : 'off'
+    this.cacheValue = found ?? 0n
     this.busLockRate = new RateLimit(() => kernel.clock.now, 1e9, perSecond)
   }
 }

@@ -1,6 +1,6 @@
 import { MSR_TEST_CTRL } from '../../isa/msr-index.ts'
 import type { PinnedProcessor } from '../processor.ts'
-import { MSR_TEST_CTRL_SPLIT_LOCK_DETECT } from './state.ts'
+import { MSR_TEST_CTRL_SPLIT_LOCK_DETECT } from './probe.ts'
 
 /** Turns split-lock detection of this processor on or off (sld_update_msr). SLD-12. */
 export function setDetection(cpu: PinnedProcessor, on: boolean): void {

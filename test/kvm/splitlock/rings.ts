@@ -19,6 +19,8 @@ export const OUT_DONE = [0xe6, PORT_DONE]
 const absolute = (address: number): number[] => [0x04, 0x25, address & 0xff, address >> 8, 0, 0]
 /** lock incl SPLIT */
 export const LOCK_INC = [0xf0, 0xff, ...absolute(SPLIT)]
+/** mov $7, %eax; xchg %eax, SPLIT: locked without a prefix. */
+export const XCHG = [0xb8, 7, 0, 0, 0, 0x87, ...absolute(SPLIT)]
 /** mov SPLIT, %eax: no lock. */
 export const LOAD = [0x8b, ...absolute(SPLIT)]
 
@@ -38,13 +40,17 @@ export interface SplitLockGuest {
   readonly host: Host
   readonly vcpu: VcpuFd
   readonly memory: ProcessMemory
-  /** The word that LOCK_INC increments. */
+  /** The word that LOCK_INC increments and XCHG replaces. */
   value(): number
 }
 
-/** A vCPU about to run `code` in that ring. CPUID is the supported one. */
+/** A vCPU about to run `code` in that ring, on a host of its own. CPUID is the supported one. */
 export function splitLockGuest(code: readonly number[], ring: Ring, options: Partial<HostOptions> = {}): SplitLockGuest {
-  const host = testHost(options)
+  return guestOn(testHost(options), code, ring)
+}
+
+/** The same in a new process of `host`. */
+export function guestOn(host: Host, code: readonly number[], ring: Ring): SplitLockGuest {
   const kvm = host.newProcess().openKvm()
   const vm = kvm.createVm()
   const memory = kvm.process.allocate(0x10000)

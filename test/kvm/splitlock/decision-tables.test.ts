@@ -1,0 +1,139 @@
+import { describe, expect, test } from 'vitest'
+import { kernelProfile, kernelProfiles } from '../../../src/profiles/index.ts'
+import type { Host } from '../../../src/vmm/modelled/host.ts'
+import { testHost } from '../../vmm/hosts.ts'
+import { guestOn, LOAD, LOCK_INC, OUT_DONE, outcome, type Ring, XCHG } from './rings.ts'
+
+/** The decision tables of the rules as data, and what guests find under every mode and kernel, compared as a whole. */
+
+const MODES = ['off', 'warn', 'fatal', 'ratelimit:10'] as const
+type Mode = (typeof MODES)[number]
+type Verdict = 'runs' | 'runs, the host warns' | '#AC' | 'SIGBUS'
+
+/** A row for split locks: without and with the guest's own alignment check (CPL 3, CR0.AM, RFLAGS.AC). */
+interface Row {
+  readonly mode: Mode
+  /** MSR_IA32_CORE_CAPS[5] of the vCPU and its MSR_TEST_CTRL[29]; null where guests have neither. */
+  readonly offered: boolean | null
+  readonly detects: boolean | null
+  readonly plain: Verdict
+  readonly checked: Verdict
+}
+const row = (mode: Mode, offered: boolean | null, detects: boolean | null, plain: Verdict, checked: Verdict): Row => ({
+  mode,
+  offered,
+  detects,
+  plain,
+  checked,
+})
+
+/** SLD-32: detection is the host's alone. */
+const HOST_ONLY = [
+  row('off', null, null, 'runs', '#AC'),
+  row('warn', null, null, 'runs, the host warns', '#AC'),
+  row('fatal', null, null, 'SIGBUS', '#AC'),
+  row('ratelimit:10', null, null, 'runs', '#AC'),
+]
+
+/** SLD-47. The series knew no ratelimit: there the bit is 0 (SLD-14) and is not switched (SLD-43), whatever the guest wants. */
+const VIRTUALIZED = [
+  row('off', false, false, 'runs', '#AC'),
+  row('warn', false, false, 'runs, the host warns', '#AC'),
+  row('warn', true, false, 'runs', '#AC'),
+  row('warn', true, true, '#AC', '#AC'),
+  row('fatal', false, false, 'SIGBUS', '#AC'),
+  row('fatal', true, false, 'SIGBUS', '#AC'),
+  row('fatal', true, true, '#AC', '#AC'),
+  row('ratelimit:10', false, false, 'runs', '#AC'),
+  row('ratelimit:10', true, false, 'runs', '#AC'),
+  row('ratelimit:10', true, true, 'runs', '#AC'),
+]
+
+const RINGS: readonly Ring[] = [
+  { cpl: 0, alignmentCheck: false },
+  { cpl: 0, alignmentCheck: true },
+  { cpl: 3, alignmentCheck: false },
+  { cpl: 3, alignmentCheck: true },
+]
+/** Code, and the word in memory after it. */
+const ACCESSES = { 'lock inc': [LOCK_INC, 1], xchg: [XCHG, 7], 'misaligned load': [LOAD, 0] } as const
+type Access = keyof typeof ACCESSES
+
+/** One kernel of each kind: two profiles with the same answers to all questions of the subject behave the same. */
+const HOST_ONLY_KERNELS = ['linux-5.17', 'linux-6.12', 'linux-6.18']
+const VIRTUALIZING_KERNELS = ['proposal:sld-virt-v8', 'proposal:sld-virt-v8-fixed', 'proposal:sld-virt-v10']
+const answersOf = (name: string): string => JSON.stringify(kernelProfile(name).splitLock)
+
+const cell = ({ mode, offered, detects }: Row, { cpl, alignmentCheck }: Ring, access: Access): string =>
+  [
+    mode,
+    ...(offered === null ? [] : [`F=${Number(offered)} G=${Number(detects)}`]),
+    `ring ${cpl}`,
+    `check ${alignmentCheck ? 'on' : 'off'}`,
+    access,
+  ].join(', ')
+
+/** What the rules say of every cell. A load is no split lock: only the guest's own check stops it (SLD-01, SLD-03). */
+function ruled(rows: readonly Row[]): Record<string, string> {
+  const table: Record<string, string> = {}
+  for (const each of rows)
+    for (const ring of RINGS)
+      for (const access of Object.keys(ACCESSES) as Access[]) {
+        const checked = ring.cpl === 3 && ring.alignmentCheck
+        const verdict = access === 'misaligned load' ? (checked ? '#AC' : 'runs') : each[checked ? 'checked' : 'plain']
+        const memory = verdict.startsWith('runs') ? ACCESSES[access][1] : 0
+        table[cell(each, ring, access)] = `${verdict}, memory ${memory}`
+      }
+  return table
+}
+
+/** What guests found. Each cell has a process of its own: a thread keeps its flag and is named in the log once. */
+function found(kernel: string, rows: readonly Row[]): Record<string, string> {
+  const table: Record<string, string> = {}
+  for (const mode of MODES) {
+    const host = testHost({ kernel, splitLockDetect: mode })
+    for (const each of rows.filter((candidate) => candidate.mode === mode))
+      for (const ring of RINGS)
+        for (const access of Object.keys(ACCESSES) as Access[]) table[cell(each, ring, access)] = tryOut(host, each, ring, access)
+  }
+  return table
+}
+
+function tryOut(host: Host, { offered, detects }: Row, ring: Ring, access: Access): string {
+  const { clock, log } = host.kernel
+  // Detection that a cell before has turned off is on again, and the log's rate limit forgets it.
+  clock.skipTo(clock.now + 6e9)
+  const guest = guestOn(host, [...ACCESSES[access][0], ...OUT_DONE], ring)
+  if (offered === false) guest.vcpu.writeMsr(0xcf, 0n)
+  if (offered === true) expect(guest.vcpu.readMsr(0xcf)).toBe(0x20n)
+  if (detects === true) guest.vcpu.writeMsr(0x33, 1n << 29n)
+  const before = log.lines.length
+  const verdict = outcome(guest)
+  const warned = log.lines.slice(before).some((line) => line.includes('took a split_lock trap'))
+  const memory = guest.value()
+  guest.vcpu.vm.kvm.process.exit()
+  return `${verdict}${warned ? ', the host warns' : ''}, memory ${memory}`
+}
+
+describe('split locks and misaligned loads in rings 0 and 3, with and without alignment check, in every mode', () => {
+  test('every kernel profile answers the questions of the subject as one of those below', () => {
+    const kinds = new Set([...HOST_ONLY_KERNELS, ...VIRTUALIZING_KERNELS].map(answersOf))
+    expect(kinds.size).toBe(HOST_ONLY_KERNELS.length + VIRTUALIZING_KERNELS.length)
+    for (const { name } of kernelProfiles) expect([...kinds], name).toContain(answersOf(name))
+  })
+
+  test.each(HOST_ONLY_KERNELS)(
+    '%s: as the decision table says [SLD-01, SLD-03, SLD-31, SLD-32, SLD-T6, SLD-T7, SLD-T8]',
+    (kernel) => {
+      const table = found(kernel, HOST_ONLY)
+      expect(table).toEqual(ruled(HOST_ONLY))
+      expect(Object.keys(table)).toHaveLength(4 * 4 * 3)
+    },
+  )
+
+  test.each(VIRTUALIZING_KERNELS)('%s: as the decision table of the series says [SLD-47, SLD-48, SLD-52]', (kernel) => {
+    const table = found(kernel, VIRTUALIZED)
+    expect(table).toEqual(ruled(VIRTUALIZED))
+    expect(Object.keys(table)).toHaveLength(10 * 4 * 3)
+  })
+})
