@@ -6,7 +6,7 @@ import type { Task } from '../../linux/task.ts'
 import { PHYSICAL_BASE } from '../../machine/memory-map.ts'
 import { type Accesses, newAccesses, type Recorder } from './accesses.ts'
 import { MemorySnapshot, ObjectSnapshot } from './snapshot.ts'
-import type { System, Transition, Violation } from './system.ts'
+import type { System, Transition, Values, Violation } from './system.ts'
 
 /** A task of a model: what it does is kernel code that can be preempted wherever it yields. */
 export interface Actor {
@@ -35,7 +35,7 @@ export interface HostModel {
   readonly recorder: Recorder
   /** How often a task may come to a processor other than its last. */
   readonly migrations: number
-  readonly describe: () => string
+  readonly describe: () => Values
 }
 
 const CLOCK = 'clock'
@@ -303,7 +303,7 @@ export class HostSystem implements System {
     this.violation = null
   }
 
-  describe(): string {
+  describe(): Values {
     return this.model.describe()
   }
 }

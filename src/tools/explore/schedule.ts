@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 import { UserError } from '../../isa/user-error.ts'
-import type { System, Transition, Violation } from './system.ts'
+import type { System, Transition, Values, Violation } from './system.ts'
 
 /** A run to be made again: which process did what, in order. */
 export interface Schedule {
@@ -62,7 +62,7 @@ export interface Moment {
   readonly process: string
   readonly choice: string
   readonly preempts: boolean
-  readonly values: string
+  readonly values: Values
 }
 
 /**

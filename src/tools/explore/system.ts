@@ -18,6 +18,9 @@ export interface Violation {
   readonly because: string
 }
 
+/** Values worth showing beside a step, by what has them: `{ cpu0: { task: 'vcpu0', flag: 0 }, cpu1: … }`. The same names at every step. */
+export type Values = Readonly<Record<string, Readonly<Record<string, string | number>>>>
+
 /**
  * A concurrent system whose every run is a sequence of transitions from one initial state: what the search enumerates. Executing
  * the same transitions again gives the same run.
@@ -38,6 +41,5 @@ export interface System {
   readonly violation: Violation | null
   /** Goes on as if nothing had been violated. */
   forgive(): void
-  /** The values worth showing beside a step: `TEST_CTRL[0]=1 flag=0`. */
-  describe(): string
+  describe(): Values
 }

@@ -1,30 +1,80 @@
 import type { Moment } from './schedule.ts'
 
-/** A run as text: a lane for each processor, one step a line, the values after it. */
+/** A run as text: a lane for each processor, one step a line, the values after it in columns of their own. */
 export function timeline(moments: readonly Moment[], processes: readonly string[]): string[] {
-  const lanes = processes.filter((process) => moments.some((moment) => moment.process === process) || process.startsWith('cpu'))
-  const width = Math.max(14, ...moments.map(({ choice }) => choice.length + 2))
-  const head = `${'step'.padStart(4)}  ${lanes.map((lane) => lane.padEnd(width)).join('')}after it`
-  return [
-    head,
-    ...moments.map(({ process, choice, preempts, values }, i) => {
-      const cells = lanes.map((lane) => (lane === process ? `${choice}${preempts ? ' *' : ''}` : '|').padEnd(width))
-      return `${String(i + 1).padStart(4)}  ${cells.join('')}${values}`
-    }),
-    ...(moments.some(({ preempts }) => preempts) ? ['      * the task that was there is preempted'] : []),
+  if (moments.length === 0) return []
+  const lanes = lanesOf(moments, processes)
+  const columns = columnsOf(moments)
+  const step = (moment: Moment, lane: string): string =>
+    lane === moment.process ? `${moment.choice}${moment.preempts ? ' *' : ''}` : '|'
+  const rows = [
+    ['step', ...lanes, ...columns.map(({ name }) => name)],
+    ...moments.map((moment, i) => [
+      String(i + 1).padStart(4),
+      ...lanes.map((lane) => step(moment, lane)),
+      ...columns.map((column) => valueAt(moment, column)),
+    ]),
   ]
+  const widths = rows[0].map((_, x) => Math.max(...rows.map((row) => row[x].length)) + 2)
+  const groups = groupsOf(columns)
+  // Of a group whose name is wider than its columns the last one is wider.
+  for (const { of, from, to } of groups) {
+    const width = widths.slice(1 + lanes.length + from, 1 + lanes.length + to).reduce((sum, w) => sum + w, 0)
+    widths[lanes.length + to] += Math.max(0, of.length + 2 - width)
+  }
+  const start = (column: number): number => widths.slice(0, 1 + lanes.length + column).reduce((sum, w) => sum + w, 0)
+  const head = groups.reduce((line, { of, from }) => line.padEnd(start(from)) + of, '')
+  const text = rows.map((row) =>
+    row
+      .map((cell, x) => cell.padEnd(widths[x]))
+      .join('')
+      .trimEnd(),
+  )
+  return [head, ...text, ...(moments.some(({ preempts }) => preempts) ? ['      * the task that was there is preempted'] : [])]
 }
+
+/** The processors, and whoever else does something. */
+function lanesOf(moments: readonly Moment[], processes: readonly string[]): string[] {
+  return processes.filter((process) => moments.some((moment) => moment.process === process) || process.startsWith('cpu'))
+}
+
+interface Column {
+  readonly of: string
+  readonly name: string
+}
+
+function columnsOf([{ values }]: readonly Moment[]): Column[] {
+  return Object.entries(values).flatMap(([of, own]) => Object.keys(own).map((name) => ({ of, name })))
+}
+
+/** Runs of columns of the same thing: `from` up to before `to`. */
+function groupsOf(columns: readonly Column[]): { of: string; from: number; to: number }[] {
+  const groups: { of: string; from: number; to: number }[] = []
+  for (const [i, { of }] of columns.entries()) {
+    const last = groups.at(-1)
+    if (last?.of === of) last.to = i + 1
+    else groups.push({ of, from: i, to: i + 1 })
+  }
+  return groups
+}
+
+const valueAt = ({ values }: Moment, { of, name }: Column): string => String(values[of]?.[name] ?? '')
 
 const escapeHtml = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`)
 
 /** The same as a page of its own: no script, nothing from elsewhere. */
 export function timelinePage(title: string, because: string, moments: readonly Moment[], processes: readonly string[]): string {
-  const rows = moments.map(({ process, choice, preempts, values }, i) => {
+  const columns = columnsOf(moments)
+  const rows = moments.map((moment, i) => {
     const cells = processes.map((lane) =>
-      lane === process ? `<td class="${preempts ? 'on preempts' : 'on'}">${escapeHtml(choice)}</td>` : '<td></td>',
+      lane === moment.process
+        ? `<td class="${moment.preempts ? 'on preempts' : 'on'}">${escapeHtml(moment.choice)}</td>`
+        : '<td></td>',
     )
-    return `<tr><td>${i + 1}</td>${cells.join('')}<td><code>${escapeHtml(values)}</code></td></tr>`
+    const values = columns.map((column) => `<td><code>${escapeHtml(valueAt(moment, column))}</code></td>`)
+    return `<tr><td>${i + 1}</td>${cells.join('')}${values.join('')}</tr>`
   })
+  const heads = ['step', ...processes, ...columns.map(({ of, name }) => `${of} ${name}`)]
   return `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>${escapeHtml(title)}</title>
 <style>
@@ -34,7 +84,7 @@ table { border-collapse: collapse } th, td { border: 1px solid #ccc; padding: .2
 </style>
 <h1>${escapeHtml(title)}</h1>
 <p class="broken">${escapeHtml(because)}</p>
-<table><tr><th>step</th>${processes.map((name) => `<th>${escapeHtml(name)}</th>`).join('')}<th>after it</th></tr>
+<table><tr>${heads.map((name) => `<th>${escapeHtml(name)}</th>`).join('')}</tr>
 ${rows.join('\n')}
 </table>
 <p>Shaded: the step's processor; orange: the task that was there is preempted.</p>

@@ -72,8 +72,8 @@ class Programs implements System {
   forgive(): void {
     this.violation = null
   }
-  describe(): string {
-    return JSON.stringify(this.values)
+  describe() {
+    return { shared: this.values }
   }
 }
 

@@ -90,7 +90,7 @@ export function permission(options: {
     objects: [record, seen],
     memory: host.memory,
     migrations: 0,
-    describe: () => `state_perm=0x${record.statePerm.toString(16)} locked=${Number(record.locked)}`,
+    describe: () => ({ 'guest permission': { state_perm: `0x${record.statePerm.toString(16)}`, locked: Number(record.locked) } }),
   }
 }
 

@@ -1,9 +1,11 @@
 import { MSR_TEST_CTRL } from '../../../isa/msr-index.ts'
 import type { Preemptible } from '../../../linux/preemption.ts'
 import { PREEMPTION_POINT } from '../../../linux/preemption.ts'
+import type { HostCpu } from '../../../linux/processor.ts'
 import { userSplitLock } from '../../../linux/splitlock/user-traps.ts'
 import type { Task } from '../../../linux/task.ts'
 import type { HostModel, Invariant } from '../host-system.ts'
+import type { Values } from '../system.ts'
 import { argument, type ModelVcpu, msrList, VcpuHost } from '../vcpu-host.ts'
 import { watch } from '../watch.ts'
 import type { SplitLockVariant } from './split-lock-variants.ts'
@@ -137,11 +139,11 @@ function* setMsrsThenRun(host: VcpuHost, vcpu: ModelVcpu, msrs: number): Preempt
   yield* host.ioctl(vcpu, vcpu.task, 'KVM_RUN')
 }
 
-function describe(host: VcpuHost): string {
-  return host.host.kernel.cpus
-    .map(
-      (cpu) =>
-        `cpu${cpu.id}: TEST_CTRL[29]=${Number(registerOf(host, cpu.id))} ${cpu.current?.comm ?? 'idle'} flag=${Number(cpu.current?.splitLockAllowed ?? false)}`,
-    )
-    .join('  ')
+function describe(host: VcpuHost): Values {
+  const values = ({ id, current }: HostCpu) => ({
+    task: current?.comm ?? 'idle',
+    'TEST_CTRL[29]': Number(registerOf(host, id)),
+    flag: Number(current?.splitLockAllowed ?? false),
+  })
+  return Object.fromEntries(host.host.kernel.cpus.map((cpu) => [`cpu${cpu.id}`, values(cpu)]))
 }

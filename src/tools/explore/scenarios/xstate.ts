@@ -10,6 +10,7 @@ import type { Task } from '../../../linux/task.ts'
 import { XFD_ERR } from '../../../machine/memory-map.ts'
 import type { HostModel, Invariant } from '../host-system.ts'
 import type { RegisterMarks } from '../register-marks.ts'
+import type { Values } from '../system.ts'
 import { argument, type ModelVcpu, msrList, VcpuHost } from '../vcpu-host.ts'
 import { watch } from '../watch.ts'
 
@@ -230,13 +231,15 @@ function xstateInvariants(host: VcpuHost, progress: UserProgress): Invariant[] {
   ]
 }
 
-function describe(host: VcpuHost): string {
+function describe(host: VcpuHost): Values {
   const { kernel, machine } = host.host
-  return kernel.cpus
-    .map(({ id, current, fpuOwner }) => {
-      const owner = host.allTasks.find(({ fpu }) => fpu === fpuOwner)?.comm ?? 'nobody'
-      const load = current?.fpu.needLoad === true ? ' NEED_FPU_LOAD' : ''
-      return `cpu${id}: ${current?.comm ?? 'idle'}${load} XFD=0x${machine.processors[id].xfd.toString(16)} owner=${owner}`
-    })
-    .join('  ')
+  const values = ({ id, current, fpuOwner }: HostCpu) => ({
+    task: current?.comm ?? 'idle',
+    // NEED_FPU_LOAD
+    loaded: current === null ? '' : current.fpu.needLoad ? 'no' : 'yes',
+    XFD: `0x${machine.processors[id].xfd.toString(16)}`,
+    XFD_ERR: `0x${machine.processors[id].registerFile32(XFD_ERR).toString(16)}`,
+    owner: host.allTasks.find(({ fpu }) => fpu === fpuOwner)?.comm ?? 'nobody',
+  })
+  return Object.fromEntries(kernel.cpus.map((cpu) => [`cpu${cpu.id}`, values(cpu)]))
 }
