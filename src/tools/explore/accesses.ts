@@ -1,17 +1,29 @@
 /** Most cells a model may have: access sets are fixed bit strings. */
-const WORDS = 3
+const WORDS = 4
 export const MAX_CELLS = WORDS * 32
 
 /** The cells that one step read and wrote. Bit n = cell n. */
 export interface Accesses {
-  readonly reads: Uint32Array
-  readonly writes: Uint32Array
+  readonly reads: Int32Array
+  readonly writes: Int32Array
 }
 
-export const newAccesses = (): Accesses => ({ reads: new Uint32Array(WORDS), writes: new Uint32Array(WORDS) })
+export const newAccesses = (): Accesses => ({ reads: new Int32Array(WORDS), writes: new Int32Array(WORDS) })
 
-export function copyAccesses({ reads, writes }: Accesses): Accesses {
-  return { reads: reads.slice(), writes: writes.slice() }
+export function copyAccesses(from: Accesses, into: Accesses = newAccesses()): Accesses {
+  for (let i = 0; i < WORDS; i++) {
+    into.reads[i] = from.reads[i]
+    into.writes[i] = from.writes[i]
+  }
+  return into
+}
+
+export function clearAccesses({ reads, writes }: Accesses): void {
+  for (let i = 0; i < WORDS; i++) reads[i] = writes[i] = 0
+}
+
+export function addCell(set: Int32Array, cell: number): void {
+  set[cell >>> 5] |= 1 << (cell & 31)
 }
 
 /** Two steps do not commute: one writes a cell that the other reads or writes. */
@@ -37,8 +49,7 @@ export class Recorder {
   }
 
   begin(): void {
-    this.step.reads.fill(0)
-    this.step.writes.fill(0)
+    clearAccesses(this.step)
     this.recording = true
   }
   /** What the step touched: valid until the next one begins. */
@@ -48,9 +59,9 @@ export class Recorder {
   }
 
   read(cell: number): void {
-    if (this.recording) this.step.reads[cell >>> 5] |= 1 << (cell & 31)
+    if (this.recording) addCell(this.step.reads, cell)
   }
   write(cell: number): void {
-    if (this.recording) this.step.writes[cell >>> 5] |= 1 << (cell & 31)
+    if (this.recording) addCell(this.step.writes, cell)
   }
 }

@@ -4,7 +4,7 @@ import { PREEMPTION_POINT, type Preemptible } from '../../linux/preemption.ts'
 import type { HostCpu } from '../../linux/processor.ts'
 import type { Task } from '../../linux/task.ts'
 import { PHYSICAL_BASE } from '../../machine/memory-map.ts'
-import { type Accesses, newAccesses, type Recorder } from './accesses.ts'
+import { type Accesses, addCell, clearAccesses, newAccesses, type Recorder } from './accesses.ts'
 import { MemorySnapshot, ObjectSnapshot } from './snapshot.ts'
 import type { System, Transition, Values, Violation } from './system.ts'
 
@@ -43,6 +43,44 @@ const CLOCK = 'clock'
 /** What an oops breaks. The host itself sees it: there is nothing to look at after a step. */
 export const HOST_GOES_ON: Invariant = { id: 'host-goes-on', name: 'the host kernel goes on', check: () => null }
 
+/** One choice of one processor, or of the clock. There is one object for each, so that a search allocates none. */
+class HostTransition implements Transition {
+  readonly process: number
+  readonly choice: string
+  readonly key: number
+  readonly preempts: boolean
+  /** Index of the task that comes to the processor; -1: none does. */
+  readonly next: number
+
+  constructor(process: number, choice: string, key: number, preempts: boolean, next = -1) {
+    this.process = process
+    this.choice = choice
+    this.key = key
+    this.preempts = preempts
+    this.next = next
+  }
+}
+
+/** What one processor may do next. */
+interface CpuChoices {
+  readonly goOn: HostTransition
+  readonly idle: HostTransition
+  /** For each task: it comes to the processor, which is idle, or takes it from the one there. */
+  readonly run: readonly { readonly ifIdle: HostTransition; readonly preempting: HostTransition }[]
+}
+
+function choicesOf(cpu: number, tasks: readonly string[]): CpuChoices {
+  const first = cpu * (tasks.length + 2)
+  return {
+    goOn: new HostTransition(cpu, 'go on', first, false),
+    idle: new HostTransition(cpu, 'idle', first + 1, true),
+    run: tasks.map((name, index) => ({
+      ifIdle: new HostTransition(cpu, `run ${name}`, first + 2 + index, false, index),
+      preempting: new HostTransition(cpu, `run ${name}`, first + 2 + index, true, index),
+    })),
+  }
+}
+
 /**
  * A host as a system to enumerate: each processor runs its task up to the next place where it may lose it, or changes to another
  * task there; the clock lets the next timer come due. Tasks are switched by the kernel's own scheduler code.
@@ -63,6 +101,10 @@ export class HostSystem implements System {
   private readonly migrationCell: number
   /** Statistics of the scheduler ask for the time too: that is no access worth an order. */
   private clockIsWatched = true
+  private readonly choices: readonly CpuChoices[]
+  private readonly timer: HostTransition
+  private readonly waiting: readonly { readonly process: number; readonly accesses: Accesses }[]
+  private readonly tasks: readonly Task[]
   private readonly finished: boolean[]
   private readonly touched: number
   private migrationsLeft = 0
@@ -88,6 +130,11 @@ export class HostSystem implements System {
     // A task that wakes is ready; where it runs is a choice.
     kernel.scheduler.enqueue = (task) => this.becameReady(task)
     const tasks = actors.map(({ task }) => task)
+    this.tasks = tasks
+    const names = actors.map(({ name }) => name)
+    this.choices = kernel.cpus.map(({ id }) => choicesOf(id, names))
+    this.timer = new HostTransition(kernel.cpus.length, 'timer', kernel.cpus.length * (names.length + 2), false)
+    this.waiting = kernel.cpus.map(({ id }) => ({ process: id, accesses: newAccesses() }))
     for (const task of tasks) this.park(task)
     this.objects = new ObjectSnapshot([
       kernel.clock,
@@ -159,67 +206,55 @@ export class HostSystem implements System {
     if (pages.touched > this.touched) machine.mem.u8.fill(0, PHYSICAL_BASE + this.touched, PHYSICAL_BASE + pages.touched)
   }
 
-  private indexOf(task: Task): number {
-    return this.model.actors.findIndex((actor) => actor.task === task)
-  }
-
   private becameReady(task: Task): void {
-    const index = this.indexOf(task)
+    const index = this.tasks.indexOf(task)
     if (index >= 0) this.recorder.write(this.readyCells[index])
   }
 
   // ---- what can happen ----
 
-  enabled(): readonly Transition[] {
-    if (this.violation !== null || this.isDead) return []
-    const transitions: Transition[] = []
-    for (const cpu of this.kernel.cpus) {
+  enabled(into: Transition[]): void {
+    if (this.violation !== null || this.isDead) return
+    const { tasks, kernel } = this
+    for (const cpu of kernel.cpus) {
       const { current } = cpu
-      if (current !== null) transitions.push({ process: cpu.id, choice: 'go on', preempts: false })
-      for (const [index, { name, task }] of this.model.actors.entries()) {
-        if (this.mayRun(index, cpu)) transitions.push({ process: cpu.id, choice: `run ${name}`, preempts: current !== null })
+      const { goOn, idle, run } = this.choices[cpu.id]
+      if (current !== null) into.push(goOn)
+      for (let index = 0; index < tasks.length; index++) {
+        if (this.mayRun(index, cpu)) into.push(current === null ? run[index].ifIdle : run[index].preempting)
         // Out of the way for a processor that takes it elsewhere.
-        else if (task === current && this.migrationsLeft > 0 && this.canMigrate(task))
-          transitions.push({ process: cpu.id, choice: 'idle', preempts: true })
+        else if (tasks[index] === current && this.migrationsLeft > 0 && canMigrate(current)) into.push(idle)
       }
     }
-    if (this.kernel.clock.nextDeadline !== Number.POSITIVE_INFINITY)
-      transitions.push({ process: this.kernel.cpus.length, choice: 'timer', preempts: false })
-    return transitions
+    if (kernel.clock.nextDeadline !== Number.POSITIVE_INFINITY) into.push(this.timer)
   }
 
   private mayRun(index: number, cpu: HostCpu): boolean {
-    const { task } = this.model.actors[index]
+    const task = this.tasks[index]
     if (this.finished[index] || task.cpu !== null || task.state !== 'runnable') return false
     if (((task.affinity >>> cpu.id) & 1) === 0) return false
     return task.cpuId === cpu.id || this.migrationsLeft > 0
   }
-  private canMigrate(task: Task): boolean {
-    return (task.affinity & (task.affinity - 1)) !== 0
-  }
 
   /** An idle processor would run a task, had there been one. */
-  blocked(): { process: number; accesses: Accesses }[] {
-    return this.kernel.cpus
-      .filter(({ current }) => current === null)
-      .map(({ id }) => {
-        const accesses = newAccesses()
-        for (const [index, { task }] of this.model.actors.entries()) {
-          const cell = this.readyCells[index]
-          if (!this.finished[index] && (task.affinity >>> id) & 1) accesses.writes[cell >>> 5] |= 1 << (cell & 31)
-        }
-        return { process: id, accesses }
-      })
+  blocked(): readonly { readonly process: number; readonly accesses: Accesses }[] {
+    const { tasks, readyCells, finished } = this
+    return this.waiting.filter(({ process, accesses }) => {
+      if (this.kernel.cpus[process].current !== null) return false
+      clearAccesses(accesses)
+      for (let i = 0; i < tasks.length; i++)
+        if (!finished[i] && (tasks[i].affinity >>> process) & 1) addCell(accesses.writes, readyCells[i])
+      return true
+    })
   }
 
   // ---- one step ----
 
-  execute({ process, choice }: Transition, isKnown = false): Accesses {
-    const { recorder, kernel } = this
+  execute(transition: Transition, isKnown = false): Accesses {
+    const { recorder } = this
     recorder.begin()
     try {
-      if (process === kernel.cpus.length) this.fireTimer()
-      else this.stepCpu(kernel.cpus[process], choice)
+      this.perform(transition as HostTransition)
     } catch (error) {
       if (!(error instanceof HostOops)) throw error
       this.oops(error)
@@ -235,27 +270,29 @@ export class HostSystem implements System {
     else this.isDead = true
   }
 
-  private fireTimer(): void {
-    const { clock } = this.kernel
-    this.recorder.write(this.clockCell)
-    clock.skipTo(clock.nextDeadline)
-  }
-
-  private stepCpu(cpu: HostCpu, choice: string): void {
-    const { recorder } = this
+  private perform(transition: HostTransition): void {
+    const { kernel, recorder, tasks, readyCells } = this
+    if (transition === this.timer) {
+      recorder.write(this.clockCell)
+      kernel.clock.skipTo(kernel.clock.nextDeadline)
+      return
+    }
+    const cpu = kernel.cpus[transition.process]
     recorder.write(this.cpuCells[cpu.id])
     if (this.model.migrations > 0) recorder.read(this.migrationCell)
     // Which tasks could come here is looked at in every step: whoever makes one ready conflicts.
-    for (const [index, { task }] of this.model.actors.entries())
-      if (task.cpu === cpu || (this.migrationsLeft > 0 && this.canMigrate(task)) || task.cpuId === cpu.id)
-        recorder.read(this.readyCells[index])
-    if (choice === 'go on') this.goOn(cpu, cpu.current!)
-    else if (choice === 'idle') this.leave(cpu)
-    else this.switchTo(cpu, this.model.actors.find(({ name }) => choice === `run ${name}`)!.task)
+    for (let i = 0; i < tasks.length; i++) {
+      const task = tasks[i]
+      if (task.cpu === cpu || (this.migrationsLeft > 0 && canMigrate(task)) || task.cpuId === cpu.id) recorder.read(readyCells[i])
+    }
+    if (transition.next >= 0) this.switchTo(cpu, transition.next)
+    else if (transition.preempts) this.leave(cpu)
+    else this.goOn(cpu)
   }
 
-  private goOn(cpu: HostCpu, task: Task): void {
-    const index = this.indexOf(task)
+  private goOn(cpu: HostCpu): void {
+    const task = cpu.current!
+    const index = this.tasks.indexOf(task)
     this.recorder.write(this.taskCells[index])
     cpu.needResched = false
     cpu.sliceLeft = Number.MAX_SAFE_INTEGER
@@ -269,12 +306,13 @@ export class HostSystem implements System {
 
   private leave(cpu: HostCpu): void {
     const task = cpu.current!
-    this.recorder.write(this.readyCells[this.indexOf(task)])
+    this.recorder.write(this.readyCells[this.tasks.indexOf(task)])
     this.kernel.scheduler.leave(cpu, task)
   }
 
-  private switchTo(cpu: HostCpu, task: Task): void {
-    this.recorder.write(this.readyCells[this.indexOf(task)])
+  private switchTo(cpu: HostCpu, next: number): void {
+    const task = this.tasks[next]
+    this.recorder.write(this.readyCells[next])
     if (task.cpuId !== cpu.id) {
       this.recorder.write(this.migrationCell)
       this.migrationsLeft--
@@ -307,3 +345,5 @@ export class HostSystem implements System {
     return this.model.describe()
   }
 }
+
+const canMigrate = ({ affinity }: Task): boolean => (affinity & (affinity - 1)) !== 0

@@ -34,6 +34,8 @@ export class RegisterMarks {
     if (vector >= 0)
       progress.wrong = `a vector register holds 0x${vector.toString(16)}, it left 0x${this.left.vector.toString(16)}`
     if ((cpu.processor.xfd & XFEATURE_MASK_XTILE_DATA) !== 0) return
+    // Tiles that are not in use are zero to whoever looks.
+    if (this.left.tiles === 0 && u32[(file + TILES_IN_USE) >> 2] === 0) return
     const tile = odd(u32, file + TILEDATA, TILE_BYTES, this.left.tiles)
     if (tile >= 0) progress.wrong = `a tile holds 0x${tile.toString(16)}, it left 0x${this.left.tiles.toString(16)}`
   }

@@ -73,7 +73,7 @@ export function replay(system: System, steps: Schedule['steps']): { moments: Mom
   system.reset()
   const moments: Moment[] = []
   for (const [index, step] of steps.entries()) {
-    const possible = system.enabled()
+    const possible = possibleIn(system)
     const transition = find(system, possible, step)
     if (transition === undefined) throw impossible(system, possible, step, index)
     system.execute(transition)
@@ -81,6 +81,12 @@ export function replay(system: System, steps: Schedule['steps']): { moments: Mom
     if (system.violation !== null) break
   }
   return { moments, violation: system.violation }
+}
+
+function possibleIn(system: System): Transition[] {
+  const possible: Transition[] = []
+  system.enabled(possible)
+  return possible
 }
 
 function find(system: System, possible: readonly Transition[], step: Schedule['steps'][number]): Transition | undefined {
@@ -123,7 +129,7 @@ function tryWithout(
   const done: Transition[] = []
   for (const [i, step] of steps.entries()) {
     if (i === skipped) continue
-    const transition = system.enabled().find(({ process, choice }) => process === step.process && choice === step.choice)
+    const transition = possibleIn(system).find(({ process, choice }) => process === step.process && choice === step.choice)
     if (transition === undefined) return null
     system.execute(transition)
     done.push(transition)

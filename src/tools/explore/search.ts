@@ -30,23 +30,62 @@ export interface SearchResult extends SearchProgress {
   readonly schedule: readonly Transition[]
 }
 
-/** One step of the run under way, and what is still to be tried in its place. */
-interface Frame {
-  readonly enabled: readonly Transition[]
-  /** Processes to be tried here (bit set). */
-  backtrack: number
-  /** What need not be tried: it was, and nothing since depends on it. */
-  readonly sleep: Map<string, Accesses>
-  /** Processes of which something was tried here (bit set). */
-  tried: number
-  readonly preemptions: number
-  chosen: Transition
-  accesses: Accesses
-  /** For each process how many of its steps happened before the end of this one. */
-  clock: Int32Array
+/** What need not be tried in a state: it was, and nothing since depends on it. Slots are used again. */
+class SleepSet {
+  private readonly transitions: Transition[] = []
+  private readonly accesses: Accesses[] = []
+  private size = 0
+
+  clear(): void {
+    this.size = 0
+  }
+  has({ key }: Transition): boolean {
+    for (let i = 0; i < this.size; i++) if (this.transitions[i].key === key) return true
+    return false
+  }
+  add(transition: Transition, accesses: Accesses): void {
+    if (this.has(transition)) return
+    this.transitions[this.size] = transition
+    this.accesses[this.size] = copyAccesses(accesses, this.accesses[this.size])
+    this.size++
+  }
+  /** Becomes what is left of `before` after a step of `process` with these accesses. */
+  inherit(before: SleepSet, process: number, accesses: Accesses): void {
+    for (let i = 0; i < before.size; i++) {
+      const transition = before.transitions[i]
+      if (transition.process !== process && !conflict(before.accesses[i], accesses)) this.add(transition, before.accesses[i])
+    }
+  }
 }
 
-const keyOf = ({ process, choice }: Transition): string => `${process}:${choice}`
+const NONE: Transition = { process: 0, choice: '', key: -1, preempts: false }
+
+/** One step of the run under way, and what is still to be tried in its place. Used again for every run. */
+class Frame {
+  readonly enabled: Transition[] = []
+  /** Processes to be tried here (bit set). */
+  backtrack = 0
+  readonly sleep = new SleepSet()
+  /** Processes of which something was tried here (bit set). */
+  tried = 0
+  preemptions = 0
+  chosen = NONE
+  readonly accesses = newAccesses()
+  /** For each process how many of its steps happened before the end of this one. */
+  readonly clock: Int32Array
+
+  constructor(processes: number) {
+    this.clock = new Int32Array(processes)
+  }
+
+  /** Processes that can do something here (bit set). */
+  get able(): number {
+    let mask = 0
+    for (const { process } of this.enabled) mask |= 1 << process
+    return mask
+  }
+}
+
 /** Steps at the start of a run that say which shard it belongs to. */
 const SHARD_DEPTH = 6
 
@@ -58,7 +97,11 @@ const SHARD_DEPTH = 6
 export class Search {
   private readonly system: System
   private readonly options: SearchOptions
+  private readonly reduces: boolean
+  /** Of the run under way the first `length`; the others wait to be used again. */
   private readonly frames: Frame[] = []
+  private length = 0
+  private readonly before: Int32Array
   private executions = 0
   private steps = 0
   private pruned = 0
@@ -67,6 +110,8 @@ export class Search {
   constructor(system: System, options: SearchOptions) {
     this.system = system
     this.options = options
+    this.reduces = options.reduce !== false
+    this.before = new Int32Array(system.processes.length)
   }
 
   /**
@@ -90,7 +135,7 @@ export class Search {
   }
 
   private result(exhaustive: boolean, violation: Violation | null): SearchResult {
-    const schedule = violation === null ? [] : this.frames.map(({ chosen }) => chosen)
+    const schedule = violation === null ? [] : this.frames.slice(0, this.length).map(({ chosen }) => chosen)
     return { ...this.progress, exhaustive, pruned: this.pruned, violation, schedule }
   }
 
@@ -98,27 +143,22 @@ export class Search {
   private execute(): Violation | null {
     const { system, frames } = this
     system.reset()
-    for (let i = 0; i < frames.length; i++) {
-      const frame = frames[i]
-      const isNew = i === frames.length - 1
-      const accesses = system.execute(frame.chosen, !isNew)
+    const last = this.length - 1
+    for (let i = 0; i <= last; i++) {
+      const accesses = system.execute(frames[i].chosen, i < last)
       this.steps++
-      if (isNew) {
-        frame.accesses = copyAccesses(accesses)
-        this.relate(i)
-      }
+      if (i === last) this.relate(i, accesses)
       if (this.broke()) return system.violation
     }
-    for (;;) {
-      const frame = this.open()
-      if (frame === null) return null
-      frames.push(frame)
-      if (frames.length > this.depth) this.depth = frames.length
-      frame.accesses = copyAccesses(system.execute(frame.chosen))
+    while (this.open()) {
+      const index = this.length++
+      if (this.length > this.depth) this.depth = this.length
+      const accesses = system.execute(frames[index].chosen)
       this.steps++
-      this.relate(frames.length - 1)
+      this.relate(index, accesses)
       if (this.broke()) return system.violation
     }
+    return null
   }
 
   /** Something is violated, and that ends the search. */
@@ -131,40 +171,34 @@ export class Search {
     return false
   }
 
-  /** A frame for the state reached; null at the end of the run. */
-  private open(): Frame | null {
-    const { system, frames, options } = this
-    if (frames.length === SHARD_DEPTH && this.isElsewhere()) return null
-    const parent = frames.at(-1)
-    const preemptions = parent === undefined ? 0 : parent.preemptions + (parent.chosen.preempts ? 1 : 0)
-    const enabled = system.enabled().filter(({ preempts }) => !preempts || preemptions < options.bound)
-    if (parent !== undefined) demandDisabled(parent, enabled)
+  /** Prepares the next frame for the state reached; false at the end of the run. */
+  private open(): boolean {
+    const { system, frames, length } = this
+    if (length === SHARD_DEPTH && this.isElsewhere()) return false
+    const parent = length === 0 ? null : frames[length - 1]
+    if (length === frames.length) frames.push(new Frame(system.processes.length))
+    const frame = frames[length]
+    const { enabled, sleep } = frame
+    frame.preemptions = parent === null ? 0 : parent.preemptions + (parent.chosen.preempts ? 1 : 0)
+    enabled.length = 0
+    system.enabled(enabled)
+    if (frame.preemptions >= this.options.bound) dropPreemptions(enabled)
+    if (parent !== null) demandDisabled(parent, enabled)
     if (enabled.length === 0) {
       this.relateBlocked()
-      return null
+      return false
     }
-    const sleep = new Map<string, Accesses>()
-    if (parent !== undefined && options.reduce !== false) {
-      for (const [key, accesses] of parent.sleep) {
-        if (Number(key[0]) !== parent.chosen.process && !conflict(accesses, parent.accesses)) sleep.set(key, accesses)
-      }
-    }
-    const chosen = enabled.find((transition) => !sleep.has(keyOf(transition)))
+    sleep.clear()
+    if (parent !== null && this.reduces) sleep.inherit(parent.sleep, parent.chosen.process, parent.accesses)
+    const chosen = enabled.find((transition) => !sleep.has(transition))
     if (chosen === undefined) {
       this.pruned++
-      return null
+      return false
     }
-    const all = enabled.reduce((mask, { process }) => mask | (1 << process), 0)
-    return {
-      enabled,
-      backtrack: options.reduce === false || this.isShared(frames.length) ? all : 1 << chosen.process,
-      sleep,
-      tried: 1 << chosen.process,
-      preemptions,
-      chosen,
-      accesses: NOTHING,
-      clock: new Int32Array(system.processes.length),
-    }
+    frame.chosen = chosen
+    frame.tried = 1 << chosen.process
+    frame.backtrack = !this.reduces || this.isShared(length) ? frame.able : frame.tried
+    return true
   }
 
   /** The first steps of a sharded search are all tried, in every shard: what comes after them is what is divided. */
@@ -177,45 +211,48 @@ export class Search {
     const { shard } = this.options
     if (shard === undefined) return false
     let hash = 0
-    for (const { chosen } of this.frames)
-      for (const letter of keyOf(chosen)) hash = (Math.imul(hash, 31) + letter.charCodeAt(0)) | 0
-    return (hash >>> 0) % shard.count !== shard.index
+    for (let i = 0; i < this.length; i++) hash = (Math.imul(hash, 31) + this.frames[i].chosen.key) | 0
+    // Its low bits alone would be those of the last step.
+    hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d)
+    return ((hash ^ (hash >>> 12)) >>> 0) % shard.count !== shard.index
   }
 
   /** The last step's place in the order of the run; where it races with an earlier one, the other order is to be tried too. */
-  private relate(index: number): void {
-    const { frames } = this
+  private relate(index: number, accesses: Accesses): void {
+    const { frames, before } = this
     const frame = frames[index]
+    const { clock } = frame
     const { process } = frame.chosen
-    const clock = new Int32Array(frame.clock.length)
+    copyAccesses(accesses, frame.accesses)
+    clock.fill(0)
     for (let i = index - 1; i >= 0; i--) {
       if (frames[i].chosen.process !== process) continue
       clock.set(frames[i].clock)
       break
     }
-    const before = clock.slice()
+    before.set(clock)
     for (let i = index - 1; i >= 0; i--) {
       const earlier = frames[i]
       const other = earlier.chosen.process
       if (other === process || !conflict(earlier.accesses, frame.accesses)) continue
-      const count = earlier.clock[other]
-      if (before[other] < count && this.options.reduce !== false) this.demand(i, process)
+      if (before[other] < earlier.clock[other] && this.reduces) this.demand(i, process)
       join(clock, earlier.clock)
     }
     clock[process]++
-    frame.clock = clock
   }
 
   /** At the end of a run: who waits for ever might not, had it come before the step that it waits because of. */
   private relateBlocked(): void {
-    if (this.options.reduce === false) return
+    if (!this.reduces) return
     const { frames, system } = this
     for (const { process, accesses } of system.blocked()) {
-      const clock = frames.findLast(({ chosen }) => chosen.process === process)?.clock
-      for (let i = frames.length - 1; i >= 0; i--) {
+      let clock: Int32Array | null = null
+      for (let i = this.length - 1; i >= 0 && clock === null; i--)
+        if (frames[i].chosen.process === process) clock = frames[i].clock
+      for (let i = this.length - 1; i >= 0; i--) {
         const { chosen, accesses: earlier, clock: reached } = frames[i]
-        const known = clock === undefined ? 0 : clock[chosen.process]
-        if (chosen.process !== process && conflict(earlier, accesses) && known < reached[chosen.process]) this.demand(i, process)
+        const known = clock === null ? 0 : clock[chosen.process]
+        if (chosen.process !== process && known < reached[chosen.process] && conflict(earlier, accesses)) this.demand(i, process)
       }
     }
   }
@@ -226,43 +263,47 @@ export class Search {
    */
   private demand(at: number, process: number): void {
     const frame = this.frames[at]
-    const wasTried = (frame.tried & (1 << process)) !== 0
-    const could = wasTried || frame.enabled.some((t) => t.process === process && !frame.sleep.has(keyOf(t)))
-    frame.backtrack |= could ? 1 << process : frame.enabled.reduce((mask, t) => mask | (1 << t.process), 0)
+    const bit = 1 << process
+    if ((frame.backtrack & bit) !== 0 && (frame.tried & bit) !== 0) return
+    const could = (frame.tried & bit) !== 0 || frame.enabled.some((t) => t.process === process && !frame.sleep.has(t))
+    frame.backtrack |= could ? bit : frame.able
   }
 
   /** Prepares the next run: the deepest frame where something is left to be tried. False: none. */
   private next(): boolean {
     const { frames } = this
-    while (frames.length > 0) {
-      const frame = frames[frames.length - 1]
-      frame.sleep.set(keyOf(frame.chosen), frame.accesses)
-      const found = this.untried(frame)
+    while (this.length > 0) {
+      const frame = frames[this.length - 1]
+      frame.sleep.add(frame.chosen, frame.accesses)
+      const found = untried(frame)
       if (found !== undefined) {
         frame.chosen = found
         frame.tried |= 1 << found.process
         return true
       }
-      frames.pop()
+      this.length--
     }
     return false
   }
-
-  private untried(frame: Frame): Transition | undefined {
-    const isLeft = (t: Transition) => (frame.backtrack & (1 << t.process)) !== 0 && !frame.sleep.has(keyOf(t))
-    // All choices of one processor before the next one, so that its entry in the sleep set is complete.
-    return frame.enabled.find((t) => t.process === frame.chosen.process && isLeft(t)) ?? frame.enabled.find(isLeft)
-  }
 }
 
-const NOTHING: Accesses = newAccesses()
+function untried({ enabled, backtrack, sleep, chosen }: Frame): Transition | undefined {
+  const isLeft = (t: Transition) => (backtrack & (1 << t.process)) !== 0 && !sleep.has(t)
+  // All choices of one processor before the next one, so that its entry in the sleep set is complete.
+  return enabled.find((t) => t.process === chosen.process && isLeft(t)) ?? enabled.find(isLeft)
+}
+
+function dropPreemptions(enabled: Transition[]): void {
+  let kept = 0
+  for (const transition of enabled) if (!transition.preempts) enabled[kept++] = transition
+  enabled.length = kept
+}
 
 /** What the last step took from another process is to be tried in its place: nothing later would show that they race. */
 function demandDisabled(parent: Frame, enabled: readonly Transition[]): void {
-  for (const transition of parent.enabled) {
-    if (transition.process === parent.chosen.process) continue
-    const key = keyOf(transition)
-    if (!enabled.some((now) => keyOf(now) === key)) parent.backtrack |= 1 << transition.process
+  for (const { process, key } of parent.enabled) {
+    if (process === parent.chosen.process) continue
+    if (!enabled.some((now) => now.key === key)) parent.backtrack |= 1 << process
   }
 }
 

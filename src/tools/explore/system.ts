@@ -6,6 +6,8 @@ export interface Transition {
   readonly process: number
   /** Names the transition among those of its process at this point; the same name means the same step after a replay. */
   readonly choice: string
+  /** Stands for process and choice: same key, same step. 0 to 255. */
+  readonly key: number
   /** Takes a processor from a task that could have gone on: what a preemption bound counts. */
   readonly preempts: boolean
 }
@@ -29,8 +31,8 @@ export interface System {
   readonly processes: readonly string[]
   /** Back to the initial state. */
   reset(): void
-  /** What can happen now; empty: the run is over. */
-  enabled(): readonly Transition[]
+  /** What can happen now, appended to `into`; nothing: the run is over. */
+  enabled(into: Transition[]): void
   /** Processes that wait for something that did not happen, at the end of a run: what their next step would look at and change. */
   blocked(): readonly { readonly process: number; readonly accesses: Accesses }[]
   /**

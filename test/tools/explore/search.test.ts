@@ -37,12 +37,10 @@ class Programs implements System {
     this.violation = null
     this.runs++
   }
-  enabled(): Transition[] {
-    const left = this.programs.flatMap((program, process) =>
-      this.canStep(program[this.at[process]]) ? [{ process, choice: 'step', preempts: false }] : [],
-    )
-    if (left.length === 0) this.finals.add(JSON.stringify(this.values))
-    return left
+  enabled(into: Transition[]): void {
+    for (const [process, program] of this.programs.entries())
+      if (this.canStep(program[this.at[process]])) into.push({ process, choice: 'step', key: process, preempts: false })
+    if (into.length === 0) this.finals.add(JSON.stringify(this.values))
   }
   blocked() {
     return this.programs.flatMap((program, process) => {
