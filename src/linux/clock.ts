@@ -1,5 +1,5 @@
 import type { HostMachine } from './hardware.ts'
-import type { HostCpu } from './processor.ts'
+import { type HostCpu, type PinnedProcessor, pinnedProcessor } from './processor.ts'
 
 export interface Timer {
   /** Virtual time in ns. */
@@ -49,6 +49,11 @@ export class Clock {
     this.heap.push(timer)
     this.up(timer.index)
     return timer
+  }
+
+  /** Work on a given processor, interrupting whoever runs there then. Linux: schedule_delayed_work_on(). */
+  armOn(cpu: HostCpu, deadline: number, run: (cpu: PinnedProcessor) => void): Timer {
+    return this.arm(deadline, () => run(pinnedProcessor(cpu)))
   }
 
   cancel(timer: Timer): void {

@@ -9,7 +9,7 @@ import type { HostFiles } from './fs/host-bind.ts'
 import type { FixedDirectory, Node } from './fs/node.ts'
 import { bindHostFiles, makeRoot } from './fs/root.ts'
 import { type TextFile, TextNode } from './fs/text-file.ts'
-import type { HostMachine } from './hardware.ts'
+import type { HostHardware, HostMachine } from './hardware.ts'
 import { KernelLog } from './kernel-log.ts'
 import { KernelHeap } from './mm/heap.ts'
 import { Mm } from './mm/mm.ts'
@@ -98,7 +98,7 @@ export class Kernel {
   private nextPid = 1000
   private nextMm = 1
 
-  constructor(machine: HostMachine, model: CpuModel, options: KernelOptions) {
+  constructor(machine: HostHardware, model: CpuModel, options: KernelOptions) {
     this.machine = machine
     this.model = model
     this.profile = options.profile
@@ -114,7 +114,7 @@ export class Kernel {
     this.costs = new Costs(machine.counters, this.tasks)
     this.zeroPage = this.pages.allocate()
     this.xstate = xstateConfig(model, options.profile, this.heap, { strictSigaltstack: options.strictSigaltstack ?? false })
-    this.splitLock = new SplitLock(this, options.splitLockDetect)
+    this.splitLock = new SplitLock(this, machine.processors[0], options.splitLockDetect)
     this.commandLine = commandLine(options)
     this.cpus = machine.processors.map((processor) => new HostCpu(this, processor))
     this.scheduler = new Scheduler(this)

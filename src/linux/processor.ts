@@ -1,25 +1,25 @@
 import type { FpuThread } from './fpu/thread-fpu.ts'
-import type { HostProcessor } from './hardware.ts'
+import type { HostProcessor, ProcessorView } from './hardware.ts'
 import type { Kernel } from './kernel.ts'
 import type { Task } from './task.ts'
 
-/** Per-CPU data of the host kernel. */
+/** Per-CPU data of the host kernel, as code sees it that may be on another processor a moment later. */
 export class HostCpu {
   readonly kernel: Kernel
   readonly id: number
-  readonly processor: HostProcessor
+  readonly processor: ProcessorView
   /** The task that runs here now; null = idle. */
   current: Task | null = null
   /** The task that ran here before; null = idle. The context switch compares flags with it (SLD-27). */
   previous: Task | null = null
   /** Whose extended state the registers hold (PERM-40); null = nobody's. */
-  fpuOwner: FpuThread | null = null
+  readonly fpuOwner: FpuThread | null = null
   /** Last value written to IA32_XFD on this processor (PERM-33). */
-  xfdShadow = 0
+  readonly xfdShadow: number = 0
   /** Whose TLS entries the processor's GDT holds. */
-  tlsOwner: Task | null = null
+  readonly tlsOwner: Task | null = null
   /** kernel_fpu_begin is in effect. */
-  inKernelFpu = false
+  readonly inKernelFpu: boolean = false
   /** Tasks ready to run here, next first. */
   readonly queue: Task[] = []
   /** Instructions the current task may still retire before another may take its place. */
@@ -50,5 +50,18 @@ export class HostCpu {
 }
 
 declare const pinned: unique symbol
-/** A processor that the code holding it cannot lose: only `withPreemptionDisabled` and entry code make one. */
-export type PinnedProcessor = HostCpu & { readonly [pinned]: true }
+/**
+ * A processor that the code holding it cannot lose. It alone can be changed; whose the extended state in it is changes in
+ * `fpu/register-owner.ts` only. `withPreemptionDisabled` makes one.
+ */
+export type PinnedProcessor = HostCpu & {
+  readonly [pinned]: true
+  readonly processor: HostProcessor
+  tlsOwner: Task | null
+}
+
+/**
+ * For code that cannot lose `cpu` because of what it is: the scheduler between two tasks, boot, timer work on a given processor.
+ * `test/linux/preemption.test.ts` lists all who call this; everything else is given its processor.
+ */
+export const pinnedProcessor = (cpu: HostCpu): PinnedProcessor => cpu as PinnedProcessor

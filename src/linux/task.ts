@@ -6,7 +6,7 @@ import type { FsContext } from './fs/fs-context.ts'
 import type { Kernel } from './kernel.ts'
 import type { Mm } from './mm/mm.ts'
 import type { Preemptible } from './preemption.ts'
-import type { HostCpu } from './processor.ts'
+import type { HostCpu, PinnedProcessor } from './processor.ts'
 import type { PtraceLink } from './ptrace/link.ts'
 import type { Descriptor } from './segments/descriptors.ts'
 import { noShadowStack, type ThreadShadowStack } from './shstk/thread.ts'
@@ -47,9 +47,9 @@ export interface TrapRecord {
 
 /** Linux's preempt_notifier. Both run with preemption disabled and before (after) extended state is switched out (in). */
 export interface PreemptNotifier {
-  schedIn(cpu: HostCpu): void
+  schedIn(cpu: PinnedProcessor): void
   /** @param preempted the task could have gone on: it did not sleep */
-  schedOut(cpu: HostCpu, preempted: boolean): void
+  schedOut(cpu: PinnedProcessor, preempted: boolean): void
 }
 
 /** What a task's kernel activity is, and so what to do with its result. */
@@ -90,8 +90,8 @@ export class Task {
   readyAt = 0
   /** sched_yield: the next task, if there is one. */
   yielding = false
-  /** TIF_SLD of the older design: split locks are not detected while this thread runs (SLD-26). */
-  splitLockAllowed = false
+  /** TIF_SLD of the older design: split locks are not detected while this thread runs (SLD-26). `splitlock/thread-flag.ts` writes it. */
+  readonly splitLockAllowed: boolean = false
   /** A split lock of it has been in the log (SLD-19). */
   reportedSplitLock = false
   /** Told when the task gets or loses a processor (KVM loads and unloads its vCPU then). */

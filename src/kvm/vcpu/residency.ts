@@ -1,6 +1,6 @@
 import type { VcpuCostSource } from '../../linux/costs.ts'
 import { guestImageBytes } from '../../linux/fpu/door.ts'
-import type { HostCpu, PinnedProcessor } from '../../linux/processor.ts'
+import type { PinnedProcessor } from '../../linux/processor.ts'
 import type { PreemptNotifier } from '../../linux/task.ts'
 import type { Vcpu } from './vcpu.ts'
 
@@ -24,11 +24,11 @@ export class VcpuResidency implements PreemptNotifier, VcpuCostSource {
     this.vcpu.vm.kvm.kernel.costs.vcpuPuts++
   }
 
-  schedIn(_cpu: HostCpu): void {
+  schedIn(_cpu: PinnedProcessor): void {
     this.load()
   }
-  schedOut(cpu: HostCpu, _preempted: boolean): void {
-    this.leave(cpu as PinnedProcessor)
+  schedOut(cpu: PinnedProcessor, _preempted: boolean): void {
+    this.leave(cpu)
     this.put()
   }
 

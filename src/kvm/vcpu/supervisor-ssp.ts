@@ -69,7 +69,7 @@ export class SupervisorSsp {
   read(index: number): bigint {
     const n = index - MSR_IA32_PL0_SSP
     if (!this.managed) return this.inImage((cpu) => cpu.processor.rdmsr(index))
-    if (this.inRegisters) return this.vcpu.runner!.cpu!.processor.rdmsr(index)
+    if (this.inRegisters) return withPreemptionDisabled(this.vcpu.runner!, (cpu) => cpu.processor.rdmsr(index))
     return BigInt.asUintN(64, (BigInt(this.halves[n * 2 + 1]) << 32n) | BigInt(this.halves[n * 2] >>> 0))
   }
 
@@ -82,11 +82,11 @@ export class SupervisorSsp {
     this.halves[n * 2] = Number(value & 0xffffffffn) | 0
     this.halves[n * 2 + 1] = Number(value >> 32n) | 0
     if (value !== 0n) this.used = true
-    if (this.inRegisters) this.vcpu.runner!.cpu!.processor.wrmsr(index, value)
+    if (this.inRegisters) withPreemptionDisabled(this.vcpu.runner!, (cpu) => cpu.processor.wrmsr(index, value))
   }
 
   /** The registers are the guest's inside KVM_RUN; outside the image is loaded around the access (CET-13). */
-  private inImage<T>(access: (cpu: PinnedProcessor) => T): T {
+  private inImage<T extends bigint | number>(access: (cpu: PinnedProcessor) => T): T {
     const { vcpu } = this
     const { runner } = vcpu
     return withPreemptionDisabled(runner ?? vcpu.vm.kvm.callingTask!, (cpu) => {

@@ -4,7 +4,7 @@ import { saveRegisters } from '../fpu/registers.ts'
 import { handleXfdFault } from '../fpu/xfd-fault.ts'
 import { FAULT_OOM, FAULT_SEGV_ACCERR } from '../mm/fault.ts'
 import { TASK_SIZE_MAX } from '../mm/layout.ts'
-import type { HostCpu, PinnedProcessor } from '../processor.ts'
+import type { PinnedProcessor } from '../processor.ts'
 import { exceptionRefusal, type Refusal, refusedBy } from '../refusal.ts'
 import { forceFault, sendSignal } from '../signal/send.ts'
 import {
@@ -42,7 +42,7 @@ const DR6_SINGLE_STEP = 0x4000
 const RFLAGS_TF = 0x100
 
 /** An exception of host user mode: fixed up, or turned into a signal (LUX-40). */
-export function handleException(cpu: HostCpu, task: Task): void {
+export function handleException(cpu: PinnedProcessor, task: Task): void {
   const { fault } = cpu.processor
   const { vector } = fault
   if (vector === 14) {
@@ -51,7 +51,7 @@ export function handleException(cpu: HostCpu, task: Task): void {
   }
   // An XFD event is no ordinary trap: the thread's trap record stays (PERM-67).
   if (vector === 7) {
-    deviceNotAvailable(cpu as PinnedProcessor, task)
+    deviceNotAvailable(cpu, task)
     return
   }
   const rip = instructionAddress(task)
@@ -109,7 +109,7 @@ function unsupportedInstruction(task: Task): Refusal | null {
   })
 }
 
-function pageFault(cpu: HostCpu, task: Task): void {
+function pageFault(cpu: PinnedProcessor, task: Task): void {
   const { fault } = cpu.processor
   const address = fault.addressHi * 4294967296 + (fault.addressLo >>> 0)
   const error = fault.errorCode
@@ -165,7 +165,7 @@ function debugTrap(task: Task, dr6: number, rip: number): void {
 }
 
 /** si_code of an unmasked floating-point exception (fpu__exception_code). */
-function mathError(cpu: HostCpu, task: Task, vector: number, rip: number): void {
+function mathError(cpu: PinnedProcessor, task: Task, vector: number, rip: number): void {
   const { fpu } = task
   const { view } = task.kernel.machine.mem
   if (!fpu.needLoad) saveRegisters(fpu, cpu)

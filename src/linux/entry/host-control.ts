@@ -20,7 +20,9 @@ import {
   X86_CR4_UMIP,
 } from '../../isa/control-registers.ts'
 import { CTL } from '../../machine/execution-context.ts'
+import { noteXfd } from '../fpu/register-owner.ts'
 import type { Kernel } from '../kernel.ts'
+import { onEachProcessor } from '../preemption.ts'
 import { hasUserShadowStacks } from '../shstk/thread.ts'
 import type { Task } from '../task.ts'
 
@@ -58,11 +60,11 @@ export function loadHostControl(task: Task): void {
 /** What boot does on every processor: XCR0, IA32_XSS, IA32_XFD (PERM-11, -13). */
 export function bootProcessors(kernel: Kernel): void {
   const { xstate } = kernel
-  for (const cpu of kernel.cpus) {
-    if (!xstate.xsave) continue
+  if (!xstate.xsave) return
+  onEachProcessor(kernel, (cpu) => {
     cpu.processor.setXcr0(xstate.userMax)
     if (xstate.xss !== 0) cpu.processor.setXss(xstate.xss)
     if (xstate.dynamicSizing) cpu.processor.wrmsrXfd(xstate.initXfd)
-    cpu.xfdShadow = xstate.initXfd
-  }
+    noteXfd(cpu, xstate.initXfd)
+  })
 }

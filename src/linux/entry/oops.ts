@@ -1,5 +1,7 @@
 import { REG } from '../../machine/execution-context.ts'
+import { disownRegisters } from '../fpu/register-owner.ts'
 import type { HostOops } from '../oops.ts'
+import { withPreemptionDisabled } from '../preemption.ts'
 import { exitTask } from '../proc/exit.ts'
 import type { HostCpu } from '../processor.ts'
 import { SIGSEGV } from '../signal/signals.ts'
@@ -15,7 +17,7 @@ export function oopsInTask(cpu: HostCpu, task: Task, oops: HostOops): void {
   for (const line of report(cpu, task, oops)) log.emergency(line)
   trace.event?.('oops', task, { message: oops.message, rule: oops.rule, function: oops.site.function })
   task.activity = null
-  cpu.fpuOwner = null
+  withPreemptionDisabled(task, disownRegisters)
   task.fpu.abandonGuest()
   exitTask(task, SIGSEGV)
 }

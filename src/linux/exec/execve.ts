@@ -180,7 +180,7 @@ export function startProgram(task: Task, chosen: ChosenProgram, envp: readonly s
   task.trap.number = task.trap.errorCode = task.trap.cr2Lo = task.trap.cr2Hi = 0
   task.tls.fill(null)
   task.tlsChanged = true
-  kernel.descriptors.load(task, task.cpu!)
+  withPreemptionDisabled(task, (cpu) => kernel.descriptors.load(task, cpu))
   withPreemptionDisabled(task, flushFpu, task)
   setInitialRegisters(task, chosen.program.entry, sp)
 }

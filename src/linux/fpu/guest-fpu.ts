@@ -2,6 +2,7 @@ import { FXSAVE, XFEATURE_MASK_FPSSE, XSTATE_BV_OFFSET } from '../../isa/xfeatur
 import { EFAULT, EINVAL, EPERM, refuse } from '../errno.ts'
 import type { Kernel } from '../kernel.ts'
 import { calledFrom, HostOops } from '../oops.ts'
+import { withPreemptionDisabled } from '../preemption.ts'
 import type { PinnedProcessor } from '../processor.ts'
 import { describeComponents, refusedBy, u64Of } from '../refusal.ts'
 import type { Task } from '../task.ts'
@@ -12,6 +13,7 @@ import { FpState } from './fpstate.ts'
 import type { FxsaveFields } from './legacy-fields.ts'
 import { reportOverrun } from './overrun.ts'
 import { groupPermission } from './permission.ts'
+import { noteXfd } from './register-owner.ts'
 import { loadForUser, markActive, restoreRegisters, saveRegisters, updateXfd as writeXfd } from './registers.ts'
 import type { FpuThread } from './thread-fpu.ts'
 import {
@@ -202,22 +204,29 @@ function growImage(task: Task, state: GuestFpuState, added: number): number {
   grown.isGuest = true
   grown.isConfidential = old.isConfidential
   grown.inUse = old.inUse
-  state.xfeatures |= added
-  state.uabiSize = userSize
-  const active = task.fpu.fpstate === old
-  if (active && task.fpu.needLoad) loadForUser(task.fpu, task.cpu!)
-  grown.xfeatures = old.xfeatures | added
-  grown.userXfeatures = old.userXfeatures | added
-  grown.xfd = old.xfd & ~added
-  grown.initXcompBv(xstate)
-  state.fpstate = grown
-  if (active) {
-    task.fpu.fpstate = grown
-    writeXfd(task.fpu, task.cpu!, grown)
-  }
+  withPreemptionDisabled(task, exchangeImages, { state, grown, added })
   state.kernel.trace.fpu?.('guest_fpstate_grown', task, { features: grown.xfeatures, size: grown.size, uabiSize: userSize })
   old.free()
   return 0
+}
+
+/** Between fpregs_lock() and fpregs_unlock(): the larger image takes the old one's place, in the thread too if it is active there. */
+function exchangeImages(cpu: PinnedProcessor, what: { state: GuestFpuState; grown: FpState; added: number }): void {
+  const { state, grown, added } = what
+  const old = state.fpstate!
+  const { fpu } = cpu.current!
+  state.xfeatures |= added
+  state.uabiSize = grown.userSize
+  const active = fpu.fpstate === old
+  if (active && fpu.needLoad) loadForUser(fpu, cpu)
+  grown.xfeatures = old.xfeatures | added
+  grown.userXfeatures = old.userXfeatures | added
+  grown.xfd = old.xfd & ~added
+  grown.initXcompBv(state.kernel.xstate)
+  state.fpstate = grown
+  if (!active) return
+  fpu.fpstate = grown
+  writeXfd(fpu, cpu, grown)
 }
 
 export function imageBytes(handle: GuestFpu): number {
@@ -382,7 +391,7 @@ export function syncXfdAfterExit(cpu: PinnedProcessor): void {
   const { fpu } = cpu.current!
   if (!fpu.config.dynamicSizing) return
   fpu.fpstate.xfd = cpu.processor.rdmsrXfd()
-  cpu.xfdShadow = fpu.fpstate.xfd
+  noteXfd(cpu, fpu.fpstate.xfd)
 }
 
 export function xfdErr(handle: GuestFpu): number {

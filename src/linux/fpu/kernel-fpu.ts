@@ -1,6 +1,7 @@
 import { FCW_INIT, MXCSR_INIT } from '../../isa/xfeatures.ts'
 import { X87_FCW, X87_FSW, X87_FTW } from '../../machine/memory-map.ts'
 import type { PinnedProcessor } from '../processor.ts'
+import { disownRegisters, noteKernelFpu, noteNeedLoad } from './register-owner.ts'
 import { saveRegisters } from './registers.ts'
 
 /** Use of vector registers by the kernel itself (kernel_fpu_begin, kernel_fpu_end). GFPU-13. */
@@ -8,13 +9,13 @@ import { saveRegisters } from './registers.ts'
 /** The registers are the kernel's from here on: live ones are saved to the active buffer first, be it a vCPU's. */
 export function kernelFpuBegin(cpu: PinnedProcessor, x87: boolean): void {
   if (cpu.inKernelFpu) throw new Error(`kernel_fpu_begin nested on cpu ${cpu.id} (GFPU-13)`)
-  cpu.inKernelFpu = true
+  noteKernelFpu(cpu, true)
   const fpu = cpu.current?.fpu
   if (fpu !== undefined && !fpu.needLoad) {
-    fpu.needLoad = true
+    noteNeedLoad(fpu, cpu)
     saveRegisters(fpu, cpu)
   }
-  cpu.fpuOwner = null
+  disownRegisters(cpu)
   const { mem } = cpu.kernel.machine
   const file = cpu.processor.registerFile
   cpu.processor.setMxcsr(MXCSR_INIT)
@@ -26,5 +27,5 @@ export function kernelFpuBegin(cpu: PinnedProcessor, x87: boolean): void {
 
 export function kernelFpuEnd(cpu: PinnedProcessor): void {
   if (!cpu.inKernelFpu) throw new Error(`kernel_fpu_end without begin on cpu ${cpu.id} (GFPU-13)`)
-  cpu.inKernelFpu = false
+  noteKernelFpu(cpu, false)
 }

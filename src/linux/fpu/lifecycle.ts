@@ -1,8 +1,10 @@
 import { XFEATURE_MASK_PASID, XSAVE_LEGACY_AND_HEADER } from '../../isa/xfeatures.ts'
+import { withPreemptionDisabled } from '../preemption.ts'
 import type { PinnedProcessor } from '../processor.ts'
 import type { Task } from '../task.ts'
 import { PKRU_DEFAULT } from './config.ts'
-import { loadForUser, loadInitialState, markActive, registersValid, updateXfd } from './registers.ts'
+import { disownEverywhere, forgetRegisters, registersValid } from './register-owner.ts'
+import { loadForUser, loadInitialState, markActive, updateXfd } from './registers.ts'
 import { FpuThread } from './thread-fpu.ts'
 
 /** fork, exec, exit and reset of extended state. PERM-24..26, -43, -49, -54. */
@@ -18,15 +20,10 @@ export function newProgramFpu(task: Task): FpuThread {
  * Child's extended state at fork and clone (fpu_clone): the parent's registers saved with the default mask, so that tile data is
  * lost; permissions copied unless the child is a thread of the same group.
  */
-export function cloneFpu(cpu: PinnedProcessor, what: { parent: Task; isThread: boolean }): FpuThread {
-  const { parent, isThread } = what
-  const source = parent.fpu
-  const { config } = source
-  const child = new FpuThread(parent.kernel, config.pku ? cpu.processor.pkru : source.pkru)
-  if (source.needLoad) loadForUser(source, cpu)
-  // Default features only; XFD stays the parent's, as nothing dynamic is in the mask.
-  cpu.processor.xsave(config.saveForm, child.fpstate.image, child.fpstate.xfeatures)
-  if (!isThread && config.dynamicSizing) {
+export function cloneFpu(parent: Task, isThread: boolean): FpuThread {
+  const child = new FpuThread(parent.kernel, parent.fpu.pkru)
+  withPreemptionDisabled(parent, saveToChild, child)
+  if (!isThread && child.config.dynamicSizing) {
     const leader = parent.group.leader.fpu
     child.perm = { ...leader.perm }
     child.guestPerm = { ...leader.guestPerm }
@@ -35,15 +32,23 @@ export function cloneFpu(cpu: PinnedProcessor, what: { parent: Task; isThread: b
   return child
 }
 
+function saveToChild(cpu: PinnedProcessor, child: FpuThread): void {
+  const { fpu } = cpu.current!
+  const { config } = fpu
+  if (config.pku) child.pkru = cpu.processor.pkru
+  if (fpu.needLoad) loadForUser(fpu, cpu)
+  // Default features only; XFD stays the parent's, as nothing dynamic is in the mask.
+  cpu.processor.xsave(config.saveForm, child.fpstate.image, child.fpstate.xfeatures)
+}
+
 /** exec (fpu_flush_thread): default buffer and permissions, initial state, loaded on return to user mode. */
 export function flushFpu(cpu: PinnedProcessor, task: Task): void {
   const { fpu } = task
   const old = fpu.fpstate
   fpu.reset()
   if (old !== fpu.embedded) old.free()
-  fpu.lastCpu = -1
   copyInitImage(fpu)
-  fpu.needLoad = true
+  forgetRegisters(fpu)
   fpu.pkru = PKRU_DEFAULT
   if (fpu.config.pku) cpu.processor.setPkru(PKRU_DEFAULT)
 }
@@ -69,6 +74,6 @@ export function clearUserStates(cpu: PinnedProcessor, task: Task): void {
 
 /** The task exits: nobody owns registers it left. */
 export function dropFpu(task: Task): void {
-  for (const cpu of task.kernel.cpus) if (cpu.fpuOwner === task.fpu) cpu.fpuOwner = null
+  disownEverywhere(task.fpu, task.kernel.cpus)
   task.fpu.dispose()
 }

@@ -1,6 +1,7 @@
 import { FXSAVE, FXSAVE_SIZE, XFEATURE_MASK_FPSSE } from '../../isa/xfeatures.ts'
 import { EINVAL, refuse } from '../errno.ts'
 import type { Task } from '../task.ts'
+import { forgetRegisters } from './register-owner.ts'
 import { checkUabi, copyFromUabi, copyToUabi, reservedMxcsr } from './uabi-copy.ts'
 
 /** ptrace's view of a stopped task's extended state: its buffer is up to date, as it is not running. PERM-55..58, -71. */
@@ -22,7 +23,7 @@ export function setXstate(tracer: Task, target: Task, from: Uint8Array): number 
   if (refusal !== null) return refuse(tracer, EINVAL, 'PERM-56', refusal.sentence, refusal.details)
   const pkru = copyFromUabi(fpu.config, fpu.mem, own, from, 0)
   fpu.pkru = pkru < 0 ? 0 : pkru
-  invalidate(target)
+  forgetRegisters(target.fpu)
   return 0
 }
 
@@ -47,12 +48,6 @@ export function setFxregs(tracer: Task, target: Task, from: Uint8Array): number 
   const { fpstate, mem } = fpu
   mem.u8.set(from.subarray(0, FXSAVE.RESERVED), fpstate.image)
   fpstate.xstateBv |= XFEATURE_MASK_FPSSE
-  invalidate(target)
+  forgetRegisters(target.fpu)
   return 0
-}
-
-/** Registers left over on a processor are stale now. */
-function invalidate(target: Task): void {
-  target.fpu.lastCpu = -1
-  target.fpu.needLoad = true
 }

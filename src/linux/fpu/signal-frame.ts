@@ -17,6 +17,7 @@ import type { PinnedProcessor } from '../processor.ts'
 import type { Task } from '../task.ts'
 import { type FrameHeader, faultingFrame, unreadableFrame } from './explain.ts'
 import { clearUserStates } from './lifecycle.ts'
+import { disownRegisters } from './register-owner.ts'
 import { loadForUser, loadInitialState, markActive, updateXfd } from './registers.ts'
 
 /** Extended state on signal frames (64-bit). PERM-45..54, -67..70. */
@@ -161,7 +162,7 @@ function loadScratch(cpu: PinnedProcessor, what: { task: Task; restore: number; 
   if (vector !== 0) {
     what.task.fault = faultingFrame(what.task, vector, config.userMax, frameHeader(what.task))
     if (vector === 7) cpu.processor.writeXfdErr(0)
-    if (fpu.needLoad) cpu.fpuOwner = null
+    if (fpu.needLoad) disownRegisters(cpu)
     return false
   }
   const reset = fpstate.userXfeatures & ~loaded

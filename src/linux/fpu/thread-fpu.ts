@@ -2,6 +2,7 @@ import type { MachineMemory } from '../../machine/machine-memory.ts'
 import type { Kernel } from '../kernel.ts'
 import type { XstateConfig } from './config.ts'
 import { FpState } from './fpstate.ts'
+import { forgetRegisters } from './register-owner.ts'
 
 /** Permission record of a process: features and the buffer sizes that go with them (struct fpu_state_perm, PERM §4). */
 export interface PermissionRecord {
@@ -26,9 +27,9 @@ export class FpuThread {
   perm!: PermissionRecord
   guestPerm!: PermissionRecord
   /** Processor that last held the registers; -1 = none. */
-  lastCpu = -1
+  readonly lastCpu: number = -1
   /** TIF_NEED_FPU_LOAD: the registers must be loaded before user mode (PERM-40). */
-  needLoad = true
+  readonly needLoad: boolean = true
   /** PKRU while the task does not run. */
   pkru: number
 
@@ -68,7 +69,7 @@ export class FpuThread {
     if (this.taskFpstate === null) return
     this.fpstate = this.taskFpstate
     this.taskFpstate = null
-    this.needLoad = true
+    forgetRegisters(this)
   }
 
   /** Bytes of the task's own buffers; a vCPU's image that is active meanwhile is none of them. */

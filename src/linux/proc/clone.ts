@@ -3,10 +3,11 @@ import { CONTEXT_STRIDE } from '../../machine/memory-map.ts'
 import { E2BIG, EAGAIN, EFAULT, EINVAL, ENOMEM, ERESTARTSYS } from '../errno.ts'
 import { cloneFpu } from '../fpu/lifecycle.ts'
 import { forkMm } from '../mm/fork.ts'
-import { type MaybePreemptible, type Preemptible, withPreemptionDisabled } from '../preemption.ts'
+import type { MaybePreemptible, Preemptible } from '../preemption.ts'
 import { attach, PTRACE_O_TRACECLONE, PTRACE_O_TRACEFORK, PTRACE_O_TRACEVFORK } from '../ptrace/link.ts'
 import { stopForEvent } from '../ptrace/stops.ts'
 import { inheritShadowStack, startShadowStack } from '../shstk/clone.ts'
+import { inheritDetection } from '../splitlock/thread-flag.ts'
 import type { SyscallArguments } from '../syscalls/arguments.ts'
 import { SS_DISABLE, Task } from '../task.ts'
 import { ThreadGroup } from '../thread-group.ts'
@@ -200,11 +201,11 @@ function copyTask(parent: Task, request: CloneRequest): Task | number {
   if (request.clearHandlers) actions.resetHandlers()
   const child = new Task(kernel, tid, group, mm, files, fs, actions)
   copyRegisters(parent, child, request)
-  child.fpu = withPreemptionDisabled(parent, cloneFpu, { parent, isThread })
+  child.fpu = cloneFpu(parent, isThread)
   child.shstk = shstk
   startShadowStack(child, flags)
   child.comm = parent.comm
-  child.splitLockAllowed = parent.splitLockAllowed // SLD-28
+  inheritDetection(parent, child)
   child.affinity = parent.affinity
   child.cpuId = parent.cpuId
   child.blocked.copy(parent.blocked)

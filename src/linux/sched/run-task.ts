@@ -6,11 +6,11 @@ import { enterSyscall, enterSyscall32, finishSyscall } from '../entry/syscall-en
 import { loadForUser } from '../fpu/registers.ts'
 import { HostOops } from '../oops.ts'
 import { PREEMPTION_POINT } from '../preemption.ts'
-import type { HostCpu } from '../processor.ts'
+import type { PinnedProcessor } from '../processor.ts'
 import type { Task } from '../task.ts'
 
 /** Runs `task` on `cpu` until it sleeps, dies, or the processor is wanted for something else. */
-export function runTask(cpu: HostCpu, task: Task): void {
+export function runTask(cpu: PinnedProcessor, task: Task): void {
   try {
     while (task.state === 'runnable' && step(cpu, task)) {
       // goes on
@@ -22,7 +22,7 @@ export function runTask(cpu: HostCpu, task: Task): void {
 }
 
 /** One stretch of kernel or user mode. False: give up the processor now. */
-function step(cpu: HostCpu, task: Task): boolean {
+function step(cpu: PinnedProcessor, task: Task): boolean {
   if (task.activity !== null) return continueActivity(cpu, task)
   if (cpu.needResched) return false
   if (hasExitWork(task)) {
@@ -34,7 +34,7 @@ function step(cpu: HostCpu, task: Task): boolean {
   return true
 }
 
-function continueActivity(cpu: HostCpu, task: Task): boolean {
+function continueActivity(cpu: PinnedProcessor, task: Task): boolean {
   const progress = task.activity!.next()
   if (progress.done !== true) return progress.value === PREEMPTION_POINT ? !cpu.needResched : task.state === 'runnable'
   task.activity = null
@@ -43,7 +43,7 @@ function continueActivity(cpu: HostCpu, task: Task): boolean {
   return true
 }
 
-function runUser(cpu: HostCpu, task: Task): void {
+function runUser(cpu: PinnedProcessor, task: Task): void {
   const { processor } = cpu
   if (task.fpu.needLoad) loadForUser(task.fpu, cpu)
   const reason = processor.runHost(task.context, task.mm.space, cpu.budget())

@@ -1,6 +1,6 @@
 import { releaseForIdle, switchIn, switchOut } from '../fpu/switch.ts'
 import type { Kernel } from '../kernel.ts'
-import type { HostCpu } from '../processor.ts'
+import { type HostCpu, pinnedProcessor } from '../processor.ts'
 import { switchDetection } from '../splitlock/thread-flag.ts'
 import type { Task } from '../task.ts'
 import { runTask } from './run-task.ts'
@@ -121,7 +121,7 @@ export class Scheduler {
       const task = cpu.current!
       cpu.needResched = false
       const before = this.kernel.clock.instructions
-      runTask(cpu, task)
+      runTask(pinnedProcessor(cpu), task)
       cpu.turnLeft -= this.kernel.clock.instructions - before
       if (task.state !== 'runnable') this.leave(cpu, task)
       else if (this.mustLeave(cpu, task)) {
@@ -144,8 +144,9 @@ export class Scheduler {
     return cpu.queue.length > 0
   }
 
-  /** `task`, which is on no queue, takes `cpu`, which is idle. */
-  switchTo(cpu: HostCpu, task: Task): void {
+  /** `task`, which is on no queue, takes `idle`. */
+  switchTo(idle: HostCpu, task: Task): void {
+    const cpu = pinnedProcessor(idle)
     task.queued = false
     cpu.current = task
     cpu.turnLeft = TURN
@@ -164,8 +165,9 @@ export class Scheduler {
     this.kernel.trace.schedule?.(task, cpu.id)
   }
 
-  /** `task` gives up `cpu`, its registers saved; the caller queues it again if it is still runnable. */
-  leave(cpu: HostCpu, task: Task): void {
+  /** `task` gives up its processor, its registers saved; the caller queues it again if it is still runnable. */
+  leave(left: HostCpu, task: Task): void {
+    const cpu = pinnedProcessor(left)
     if (task.state !== 'dead') {
       task.preemptNotifier?.schedOut(cpu, task.state === 'runnable')
       switchOut(task, cpu)

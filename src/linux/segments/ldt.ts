@@ -1,5 +1,6 @@
 import { SEGMENT } from '../../machine/memory-map.ts'
 import { EFAULT, EINVAL, ENOMEM, ENOSYS, ESRCH } from '../errno.ts'
+import { withPreemptionDisabled } from '../preemption.ts'
 import type { Task } from '../task.ts'
 import { type Descriptor, GDT_TLS_ENTRIES, GDT_TLS_MIN } from './descriptors.ts'
 import { descriptorHigh, descriptorLow } from './tables.ts'
@@ -157,6 +158,6 @@ export function setThreadArea(task: Task, user: number): number {
   task.tls[entry - GDT_TLS_MIN] = empty ? null : encode(d)
   task.tlsChanged = true
   reloadDataSegments(task, (selector) => selector >> 3 === entry && (selector & 4) === 0)
-  task.kernel.descriptors.loadTls(task, task.cpu!)
+  withPreemptionDisabled(task, (cpu) => task.kernel.descriptors.loadTls(task, cpu))
   return 0
 }

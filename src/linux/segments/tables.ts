@@ -3,7 +3,7 @@ import { PHYSICAL_BASE, SEGMENT } from '../../machine/memory-map.ts'
 import type { Kernel } from '../kernel.ts'
 import type { Mm } from '../mm/mm.ts'
 import { PTE_ACCESSED, PTE_DIRTY, PTE_HI_NX, PTE_PRESENT, PTE_WRITE } from '../mm/page-table.ts'
-import type { HostCpu } from '../processor.ts'
+import type { PinnedProcessor } from '../processor.ts'
 import type { Task } from '../task.ts'
 import { type Descriptor, GDT_TLS_MIN, USER_CS_RIGHTS, USER_DS_RIGHTS, USER32_CS_RIGHTS } from './descriptors.ts'
 
@@ -95,7 +95,7 @@ export class DescriptorTables {
   }
 
   /** Context switch: the processor's GDT holds the task's TLS entries, LDTR is its address space's. */
-  load(task: Task, cpu: HostCpu): void {
+  load(task: Task, cpu: PinnedProcessor): void {
     const { context } = task
     const gdt = GDT_AREA + cpu.id * 4096
     context.setCtl(CTL.GDTR_BASE, gdt | 0, HIGH_ONES | Math.floor(gdt / 4294967296))
@@ -104,7 +104,7 @@ export class DescriptorTables {
     this.loadLdt(task)
   }
 
-  loadTls(task: Task, cpu: HostCpu): void {
+  loadTls(task: Task, cpu: PinnedProcessor): void {
     if (cpu.tlsOwner === task && !task.tlsChanged) return
     cpu.tlsOwner = task
     task.tlsChanged = false

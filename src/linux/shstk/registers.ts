@@ -1,6 +1,7 @@
 import { XFEATURE_CET_USER } from '../../isa/xfeatures.ts'
 import { PL3_SSP, U_CET } from '../../machine/memory-map.ts'
 import type { FpState } from '../fpu/fpstate.ts'
+import { forgetRegisters } from '../fpu/register-owner.ts'
 import { loadForUser } from '../fpu/registers.ts'
 import { componentAt } from '../fpu/uabi-copy.ts'
 import { withPreemptionDisabled } from '../preemption.ts'
@@ -64,7 +65,6 @@ export function writeSavedSsp(task: Task, ssp: number): boolean {
   if (w === 0) return false
   fpu.mem.u32[w] = ssp % 4294967296
   fpu.mem.u32[w + 1] = Math.floor(ssp / 4294967296)
-  fpu.lastCpu = -1
-  fpu.needLoad = true
+  forgetRegisters(fpu)
   return true
 }

@@ -1,6 +1,7 @@
 import { MSR_IA32_DEBUGCTLMSR } from '../../isa/msr-index.ts'
 import type { Kernel } from '../kernel.ts'
-import type { HostCpu } from '../processor.ts'
+import { onEachProcessor } from '../preemption.ts'
+import type { PinnedProcessor } from '../processor.ts'
 import { verifyTestCtrl } from './probe.ts'
 import type { SplitLock } from './state.ts'
 
@@ -9,17 +10,17 @@ const DEBUGCTLMSR_BUS_LOCK_DETECT = 4n
 /** What boot does about split locks on every processor, and says in the log. SLD-14; Linux 6.12 split_lock_init(), bus_lock_init(). */
 export function bootSplitLock(kernel: Kernel): void {
   const { splitLock } = kernel
-  for (const cpu of kernel.cpus) {
+  onEachProcessor(kernel, (cpu) => {
     initDetection(cpu, splitLock)
     if (splitLock.hasBusLockDetect) setBusLockTrap(cpu, detectsByDb(splitLock))
-  }
+  })
   if (!splitLock.hasSplitLockDetect && !splitLock.hasBusLockDetect) return
   const text = announcement(splitLock)
   if (text !== null) kernel.log.write(`x86/split lock detection: ${text}`)
 }
 
 /** Detection of a processor that comes up; its other bits stay. Linux 6.12 split_lock_init(). */
-function initDetection({ processor }: HostCpu, splitLock: SplitLock): void {
+function initDetection({ processor }: PinnedProcessor, splitLock: SplitLock): void {
   if (splitLock.mode === 'ratelimit') verifyTestCtrl(processor, false)
   else if (splitLock.isSupported) verifyTestCtrl(processor, splitLock.mode !== 'off')
 }
@@ -32,7 +33,7 @@ const detectsByAc = ({ mode, hasSplitLockDetect }: SplitLock): boolean =>
 const detectsByDb = (splitLock: SplitLock): boolean =>
   splitLock.hasBusLockDetect && splitLock.mode !== 'off' && !detectsByAc(splitLock)
 
-function setBusLockTrap({ processor }: HostCpu, on: boolean): void {
+function setBusLockTrap({ processor }: PinnedProcessor, on: boolean): void {
   const others = processor.rdmsr(MSR_IA32_DEBUGCTLMSR) & ~DEBUGCTLMSR_BUS_LOCK_DETECT
   processor.wrmsr(MSR_IA32_DEBUGCTLMSR, others | (on ? DEBUGCTLMSR_BUS_LOCK_DETECT : 0n))
 }

@@ -1,3 +1,4 @@
+import type { HostProcessor } from '../hardware.ts'
 import type { Kernel } from '../kernel.ts'
 import { RateLimit } from '../rate-limit.ts'
 import { WaitQueue } from '../wait-queue.ts'
@@ -25,12 +26,12 @@ export class SplitLock {
   /** ratelimit:N (SLD-24). */
   readonly busLockRate: RateLimit
 
-  /** @param option text of `split_lock_detect=`, undefined when it is not given */
-  constructor(kernel: Kernel, option: string | undefined) {
-    const { model, profile, machine } = kernel
+  /** @param boot the processor that boots @param option text of `split_lock_detect=`, undefined when it is not given */
+  constructor(kernel: Kernel, boot: HostProcessor, option: string | undefined) {
+    const { model, profile } = kernel
     const { mode, perSecond } = parseSplitLockOption(option)
     this.isSupported = model.splitLockDetect && !model.has('hypervisor')
-    const found = this.isSupported ? probeTestCtrl(machine.processors[0]) : null
+    const found = this.isSupported ? probeTestCtrl(boot) : null
     if (this.isSupported && found === null) kernel.log.write('x86/split lock detection: MSR access failed: Disabled')
     this.hasBusLockDetect = profile.splitLock.busLockDetection && model.has('bus-lock-detect')
     // Up to 5.11 `off` returned before the feature flag was set (SLD-11).

@@ -42,8 +42,8 @@ export function* warnSplitLock(task: Task, rip: number): Preemptible<void> {
 function allowForAWhile(cpu: PinnedProcessor, exclusive: boolean): void {
   const { splitLock, clock, profile } = cpu.kernel
   if (exclusive) {
-    clock.arm(clock.now + REENABLE_AFTER, () => {
-      setDetection(cpu, true)
+    clock.armOn(cpu, clock.now + REENABLE_AFTER, (there) => {
+      setDetection(there, true)
       splitLock.busLockHeld = false
       splitLock.busLockWaiters.wakeAll()
     })
@@ -52,9 +52,9 @@ function allowForAWhile(cpu: PinnedProcessor, exclusive: boolean): void {
     const item = profile.splitLock.sharedReenableWork ? 0 : cpu.id
     if (!splitLock.reenablePending.has(item)) {
       splitLock.reenablePending.add(item)
-      clock.arm(clock.now + REENABLE_AFTER, () => {
+      clock.armOn(cpu, clock.now + REENABLE_AFTER, (there) => {
         splitLock.reenablePending.delete(item)
-        setDetection(cpu, true)
+        setDetection(there, true)
       })
     }
   }

@@ -1,5 +1,7 @@
 import { EBADF, EINVAL, ENOMEM } from '../errno.ts'
 import { brk, fullyMapped, MAP_ANONYMOUS, madvise, mmap, mprotect, mremap, munmap } from '../mm/mmap.ts'
+import { withPreemptionDisabled } from '../preemption.ts'
+import type { PinnedProcessor } from '../processor.ts'
 import type { Task } from '../task.ts'
 import { full, partial, type SyscallRows } from './support.ts'
 
@@ -64,8 +66,7 @@ export const memoryCalls: SyscallRows = {
       for (let key = 1; key < PKEY_COUNT; key++) {
         if (((task.mm.pkeys >>> key) & 1) !== 0) continue
         task.mm.pkeys |= 1 << key
-        const { processor } = task.cpu!
-        processor.setPkru((processor.pkru & ~(3 << (key * 2))) | (a.u32(1) << (key * 2)))
+        withPreemptionDisabled(task, setKeyRights, { key, rights: a.u32(1) })
         return key
       }
       return -28
@@ -82,6 +83,10 @@ export const memoryCalls: SyscallRows = {
       return 0
     },
   },
+}
+
+function setKeyRights({ processor }: PinnedProcessor, { key, rights }: { key: number; rights: number }): void {
+  processor.setPkru((processor.pkru & ~(3 << (key * 2))) | (rights << (key * 2)))
 }
 
 /** mlock(2): nothing to do but to say what is not mapped. */

@@ -115,7 +115,7 @@ export class VcpuHost {
   /** Guests are entered through their scripts; accesses to registers are steps' accesses of cells. */
   private instrument(cpu: HostCpu): void {
     const { recorder, scripts } = this
-    const processor = cpu.processor as typeof cpu.processor & { enterGuest(vmcs: Vmcs, budget: number): number }
+    const processor = this.host.machine.processors[cpu.id]
     const name = `cpu${cpu.id}`
     const state = this.xstateCells[cpu.id]
     const msrs = new Map<number, number>()

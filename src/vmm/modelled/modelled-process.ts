@@ -3,10 +3,10 @@ import { oopsInTask } from '../../linux/entry/oops.ts'
 import { enterSyscall, finishSyscall } from '../../linux/entry/syscall-entry.ts'
 import { EINTR, ERESTART_RESTARTBLOCK, ERESTARTSYS } from '../../linux/errno.ts'
 import { newTask } from '../../linux/exec/spawn.ts'
-import { loadForUser } from '../../linux/fpu/registers.ts'
+import { ensureRegistersLoaded } from '../../linux/fpu/door.ts'
 import type { Kernel } from '../../linux/kernel.ts'
 import { HostOops } from '../../linux/oops.ts'
-import { type Preemptible, SLEEP } from '../../linux/preemption.ts'
+import { type Preemptible, SLEEP, withPreemptionDisabled } from '../../linux/preemption.ts'
 import { exitGroup } from '../../linux/proc/exit.ts'
 import type { HostCpu } from '../../linux/processor.ts'
 import type { Refusal } from '../../linux/refusal.ts'
@@ -136,7 +136,7 @@ export class ModelledProcess implements ProcessBackend {
     this.mustLive()
     const { task } = this
     const cpu = this.held.hold(task)
-    if (task.fpu.needLoad) loadForUser(task.fpu, cpu)
+    withPreemptionDisabled(task, ensureRegistersLoaded)
     return cpu
   }
 

@@ -108,7 +108,7 @@ describe('what KVM offers', () => {
       ['linux-6.12', true],
     ] as const) {
       const on = testHost({ kernel })
-      on.kernel.cpus[0].processor.wrmsr(MSR_IA32_S_CET, 1n)
+      on.machine.processors[0].wrmsr(MSR_IA32_S_CET, 1n)
       const load = () => loadKvm(on.kernel, on.machine)
       if (loads) expect(load).not.toThrow()
       else expect(load).toThrow(/loading kvm_intel .*CET-23/)

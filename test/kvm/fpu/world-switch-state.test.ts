@@ -1,8 +1,9 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { X86_CR4_OSFXSR, X86_CR4_OSXSAVE, X86_CR4_PKE } from '../../../src/isa/control-registers.ts'
 import { MSR_IA32_XFD, MSR_IA32_XFD_ERR } from '../../../src/isa/msr-index.ts'
-import { loadForUser } from '../../../src/linux/fpu/registers.ts'
+import { ensureRegistersLoaded } from '../../../src/linux/fpu/door.ts'
 import { FXREGS_SIZE, getXstate } from '../../../src/linux/fpu/regset.ts'
+import { withPreemptionDisabled } from '../../../src/linux/preemption.ts'
 import type { Host } from '../../../src/vmm/modelled/host.ts'
 import type { ModelledProcess } from '../../../src/vmm/modelled/modelled-process.ts'
 import type { ProcessMemory } from '../../../src/vmm/process-memory.ts'
@@ -198,7 +199,7 @@ describe('the thread that runs a vCPU', () => {
     const { vcpu } = guest([...movEax(0x7777), ...MOVD_XMM0_EAX, 0xeb, 0xfe])
     const task = host.kernel.tasks.get((vcpu.vm.kvm.process.backend as ModelledProcess).pid)!
     vcpu.getRegs()
-    if (task.fpu.needLoad) loadForUser(task.fpu, task.cpu!)
+    withPreemptionDisabled(task, ensureRegistersLoaded)
     host.machine.mem.i32[(task.cpu!.processor.registerFile + XMM0) >> 2] = 0x2222
     expect(vcpu.run({ maxInstructions: 1000 }).reason).toBe('interrupted')
     expect(new DataView(vcpu.getXsave2().bytes.buffer).getUint32(160, true)).toBe(0x7777)

@@ -185,7 +185,7 @@ describe('an emulated instruction', () => {
     expect(read).toMatchObject({ physAddr: 0x10000n, isWrite: false })
     read.data.fill(0)
     // Detection comes on before the emulator does the access.
-    for (const { processor } of host.kernel.cpus) processor.wrmsr(MSR_TEST_CTRL, SLD)
+    for (const processor of host.machine.processors) processor.wrmsr(MSR_TEST_CTRL, SLD)
     const write = vcpu.run()
     if (write.reason !== 'mmio') throw new Error(write.reason)
     expect(write).toMatchObject({ physAddr: 0x10000n, isWrite: true })

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { ensureRegistersLoaded } from '../../../src/linux/fpu/door.ts'
+import { disownRegisters, noteXfd, takeRegisters } from '../../../src/linux/fpu/register-owner.ts'
 import { handleXfdFault } from '../../../src/linux/fpu/xfd-fault.ts'
 import type { PinnedProcessor } from '../../../src/linux/processor.ts'
 import { COUNT_XFD } from '../../../src/machine/counters.ts'
@@ -156,9 +157,9 @@ describe('IA32_XFD is written', () => {
     kernel.machine.mem.u8[cpu.processor.registerFile + TILEDATA] = 0x77
     kernel.scheduler.leave(cpu, process.task)
     cpu.processor.wrmsrXfd(0x40000)
-    cpu.xfdShadow = 0x40000
+    noteXfd(cpu, 0x40000)
     kernel.scheduler.switchTo(cpu, process.task)
-    cpu.fpuOwner = null
+    disownRegisters(cpu)
     ensureRegistersLoaded(cpu)
     expect(cpu.processor.xfd).toBe(0)
     expect(kernel.machine.mem.u8[cpu.processor.registerFile + TILEDATA]).toBe(0x77)
@@ -194,7 +195,7 @@ test('a thread without tiles comes after one with them: they are initial, for th
   // Left over in the registers, as a processor that did not go idle in between would have them.
   mem.u8[cpu.processor.registerFile + TILECFG] = 1
   mem.u8[cpu.processor.registerFile + TILEDATA] = 0x77
-  cpu.fpuOwner = process.task.fpu
+  takeRegisters(process.task.fpu, cpu)
   ensureRegistersLoaded(cpu)
   expect(mem.u8[cpu.processor.registerFile + TILEDATA]).toBe(0)
   expect(mem.u8[cpu.processor.registerFile + TILECFG]).toBe(0)
@@ -213,7 +214,7 @@ test('PKRU is saved with the rest and restored by the switch alone [PERM-42]', (
   cpu.processor.setPkru(0)
   kernel.scheduler.switchTo(cpu, process.task)
   expect(cpu.processor.pkru).toBe(0x55555550)
-  cpu.fpuOwner = null
+  disownRegisters(cpu)
   ensureRegistersLoaded(cpu)
   expect(cpu.processor.pkru).toBe(0x55555550)
 })
@@ -228,7 +229,7 @@ test("a child's PASID is initial and its supervisor state its parent's [PERM-43]
   mem.i32[(fpstate.image + 2440) >> 2] = 0x80000001 | 0
   fpstate.xstateBv |= 0x400
   kernel.scheduler.switchTo(cpu, process.task)
-  cpu.fpuOwner = null
+  disownRegisters(cpu)
   const child = kernel.tasks.get(process.call(57))!
   expect(child.fpu.fpstate.xstateBv & 0xc00).toBe(0x800)
 })

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { ensureRegistersLoaded } from '../../../src/linux/fpu/door.ts'
 import { clearUserStates } from '../../../src/linux/fpu/lifecycle.ts'
+import { disownRegisters, noteXfd } from '../../../src/linux/fpu/register-owner.ts'
 import { allocateFrame, restoreFromFrame, saveToFrame } from '../../../src/linux/fpu/signal-frame.ts'
 import { handleXfdFault } from '../../../src/linux/fpu/xfd-fault.ts'
 import type { PinnedProcessor } from '../../../src/linux/processor.ts'
@@ -172,7 +173,7 @@ describe('a handler', () => {
     f.kernel.scheduler.leave(f.kernel.cpus[0], f.task)
     f.mem.i32[cet >> 2] = 0
     f.kernel.scheduler.switchTo(f.kernel.cpus[0], f.task)
-    f.cpu.fpuOwner = null
+    disownRegisters(f.cpu)
     clearUserStates(f.cpu, f.task)
     expect(f.mem.i32[cet >> 2]).toBe(1)
   })
@@ -269,7 +270,7 @@ describe('the return', () => {
     expect([f.fcw, f.ymm, f.tile, f.cpu.processor.xfd]).toEqual([0x37e, 0x44, 0, 0x40000])
     // The same where XFD is not armed.
     f.cpu.processor.wrmsrXfd(0)
-    f.cpu.xfdShadow = 0
+    noteXfd(f.cpu, 0)
     expect(f.roundTrip(edit)).toBe(true)
     expect(f.tile).toBe(0)
   })

@@ -20,8 +20,10 @@ export interface SplitLockVariant {
 }
 
 const isOn = (task: Task): boolean => !isDetectionOffFor(task)
+/** The kernel's types refuse what these mistakes do: the flag by itself, or on its own time. */
+const flagOf = (task: Task): { splitLockAllowed: boolean } => task
 const setFlag = (cpu: HostCpu, on: boolean): void => {
-  cpu.current!.splitLockAllowed = !on
+  flagOf(cpu.current!).splitLockAllowed = !on
 }
 
 /** Replaces what changes register and flag in `load` and `put`; the rest of the protocol is as it was. */
@@ -85,7 +87,7 @@ export const splitLockVariants: readonly SplitLockVariant[] = [
             if (isOn(task) === splitLock.guestDetects) return
             withPreemptionDisabled(task, setDetection, splitLock.guestDetects)
             yield PREEMPTION_POINT
-            task.splitLockAllowed = !splitLock.guestDetects
+            flagOf(task).splitLockAllowed = !splitLock.guestDetects
           },
         )
       }
@@ -181,7 +183,7 @@ export const splitLockVariants: readonly SplitLockVariant[] = [
             if (!splitLock.loaded || vcpu.runner === null || task.activity === null || !host.isPutting(vcpu)) return
             if (isOn(task) !== splitLock.hostDetection) {
               setDetection(where.cpu!, splitLock.hostDetection)
-              task.splitLockAllowed = !splitLock.hostDetection
+              flagOf(task).splitLockAllowed = !splitLock.hostDetection
             }
             splitLock.loaded = false
           },
@@ -194,7 +196,7 @@ export const splitLockVariants: readonly SplitLockVariant[] = [
     mistake: 'B8: a wrong register stays wrong while flagged tasks follow each other',
     source: 'SLD-58 B8, SLD-27',
     apply: (host) => {
-      host.tasks[0].splitLockAllowed = true
+      flagOf(host.tasks[0]).splitLockAllowed = true
       replaceSwitch(host, (cpu, on) => setFlag(cpu, on))
     },
   },
@@ -203,7 +205,7 @@ export const splitLockVariants: readonly SplitLockVariant[] = [
     mistake: 'B9: both processors are threads of one core and share the register',
     source: 'SLD-58 B9, SLD-06, SLD-44',
     apply: (host) => {
-      const [one, other] = host.host.kernel.cpus.map(({ processor }) => processor)
+      const [one, other] = host.host.machine.processors
       for (const [own, sibling] of [
         [one, other],
         [other, one],

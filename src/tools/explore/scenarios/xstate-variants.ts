@@ -8,7 +8,7 @@ import type { XstateVariant } from './xstate.ts'
 
 /** Replaces methods of every processor; the rest of it is as it was. */
 function replace(host: VcpuHost, methods: (processor: HostProcessor) => Partial<HostProcessor>): void {
-  for (const { processor } of host.host.kernel.cpus) Object.assign(processor, methods(processor))
+  for (const processor of host.host.machine.processors) Object.assign(processor, methods(processor))
 }
 
 export const xstateVariants: readonly XstateVariant[] = [

@@ -1,10 +1,11 @@
 import { MSR_IA32_XFD } from '../../../isa/msr-index.ts'
 import { XFEATURE_MASK_XTILE_DATA, XFEATURE_XTILE_DATA } from '../../../isa/xfeatures.ts'
 import { kernelSize } from '../../../linux/fpu/config.ts'
+import { disownRegisters } from '../../../linux/fpu/register-owner.ts'
 import { loadForUser } from '../../../linux/fpu/registers.ts'
 import type { FpuThread } from '../../../linux/fpu/thread-fpu.ts'
 import { handleXfdFault } from '../../../linux/fpu/xfd-fault.ts'
-import { PREEMPTION_POINT, type Preemptible, withPreemptionDisabled } from '../../../linux/preemption.ts'
+import { onEachProcessor, PREEMPTION_POINT, type Preemptible, withPreemptionDisabled } from '../../../linux/preemption.ts'
 import type { HostCpu, PinnedProcessor } from '../../../linux/processor.ts'
 import type { Task } from '../../../linux/task.ts'
 import { XFD_ERR } from '../../../machine/memory-map.ts'
@@ -168,7 +169,7 @@ function place(host: VcpuHost, ...tasks: readonly (readonly [task: Task, affinit
     task.affinity = affinity
     task.cpuId = cpu
   }
-  for (const cpu of host.host.kernel.cpus) cpu.fpuOwner = null
+  onEachProcessor(host.host.kernel, disownRegisters)
 }
 
 function xstateInvariants(host: VcpuHost, progress: UserProgress): Invariant[] {
