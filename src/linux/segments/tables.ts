@@ -108,9 +108,8 @@ export class DescriptorTables {
     if (cpu.tlsOwner === task && !task.tlsChanged) return
     cpu.tlsOwner = task
     task.tlsChanged = false
-    task.tls.forEach((descriptor, i) => {
-      this.write(this.gdtPages[cpu.id], GDT_TLS_MIN + i, descriptor)
-    })
+    const gdt = this.gdtPages[cpu.id]
+    for (let i = 0; i < task.tls.length; i++) this.write(gdt, GDT_TLS_MIN + i, task.tls[i])
   }
 
   private loadLdt(task: Task): void {
