@@ -1,10 +1,11 @@
-// npm run scenarios: the outputs in docs/scenarios/*.md, made again by the commands beside them. --check: are they current?
+// npm run scenarios: the outputs in docs/scenarios/*.md and docs/split-lock.md, made again by the commands beside them. --check: are they current?
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 
 const FOLDER = 'docs/scenarios'
+const OTHER_PAGES = ['docs/split-lock.md']
 const BLOCK = /<!-- run: worldswitch (.*?) -->\n[\s\S]*?<!-- end -->/g
 /** What a search took is not what it found. */
 const TIME = /, \d+\.\d s$/gm
@@ -19,9 +20,9 @@ function outputOf(command: string): string {
   return ran.stdout.trimEnd().replace(TIME, '')
 }
 
+const scenarioPages = readdirSync(FOLDER).filter((file) => file.endsWith('.md'))
 let stale = 0
-for (const name of readdirSync(FOLDER).filter((file) => file.endsWith('.md'))) {
-  const path = join(FOLDER, name)
+for (const path of [...scenarioPages.map((name) => join(FOLDER, name)), ...OTHER_PAGES]) {
   const before = readFileSync(path, 'utf8')
   const after = before.replace(
     BLOCK,
@@ -34,6 +35,6 @@ for (const name of readdirSync(FOLDER).filter((file) => file.endsWith('.md'))) {
   else writeFileSync(path, after)
 }
 process.stdout.write(
-  `${FOLDER}: ${stale === 0 ? 'current' : values.check ? `${stale} pages not current` : `${stale} pages made again`}\n`,
+  `${[FOLDER, ...OTHER_PAGES].join(', ')}: ${stale === 0 ? 'current' : values.check ? `${stale} pages not current` : `${stale} pages made again`}\n`,
 )
 process.exitCode = values.check && stale > 0 ? 1 : 0

@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { collect, count } from './option-values.ts'
 
 /** `worldswitch explore` on the command line. */
@@ -17,6 +17,7 @@ export interface ExploreCommandOptions {
   readonly maxExecutions?: number
   readonly reduction: boolean
   readonly json: boolean
+  readonly why: boolean
 }
 
 const MOST_PREEMPTIONS = 20
@@ -33,6 +34,22 @@ function shard(text: string): { index: number; count: number } {
   if (index < 1 || index > parts) throw new InvalidArgumentError('the form is i/n, with i from 1 to n.')
   return { index: index - 1, count: parts }
 }
+
+/** What means nothing without a search. */
+const SEARCH_OPTIONS = [
+  'list',
+  'variant',
+  'invariant',
+  'bound',
+  'threads',
+  'shard',
+  'merge',
+  'replay',
+  'save',
+  'html',
+  'maxExecutions',
+  'reduction',
+]
 
 const EXAMPLE = 'Example: worldswitch explore split-lock --variant preemptible-update --html why.html\n'
 
@@ -56,8 +73,18 @@ export function addExploreCommand(program: Command): void {
     .option('--max-executions <n>', 'stop after so many runs', count)
     .option('--no-reduction', 'try every order of every step, also of independent ones')
     .option('--json', 'print the result as one JSON object', false)
+    .addOption(
+      new Option('--why', 'why is my guest frozen? what split locks cost it under each split_lock_detect= and kernel')
+        .conflicts(SEARCH_OPTIONS)
+        .default(false),
+    )
     .argument('[scenario]')
     .action(async (scenario: string | undefined, options: ExploreCommandOptions) => {
+      if (options.why) {
+        const { exploreWhyCommand } = await import('./explore-why.ts')
+        process.exitCode = await exploreWhyCommand(scenario, options)
+        return
+      }
       const { exploreCommand } = await import('./explore-command.ts')
       process.exitCode = await exploreCommand(scenario, options)
     })
