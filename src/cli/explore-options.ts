@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { collect, count } from './option-values.ts'
+import { collect, count, upTo } from './option-values.ts'
 
 /** `worldswitch explore` on the command line. */
 export interface ExploreCommandOptions {
@@ -15,12 +15,22 @@ export interface ExploreCommandOptions {
   readonly save?: string
   readonly html?: string
   readonly maxExecutions?: number
+  readonly maxSteps?: number
+  /** MiB of all processes together. */
+  readonly memory: number
   readonly reduction: boolean
   readonly json: boolean
   readonly why: boolean
+  /** A process that another one started for a shard: it answers that one. */
+  readonly worker: boolean
 }
 
 const MOST_PREEMPTIONS = 20
+const MOST_PROCESSES = 256
+const MOST_MEMORY = 2 ** 20
+/** As many as a schedule file holds. */
+const MOST_STEPS = 10_000
+
 function preemptions(text: string): number {
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
   if (!(value <= MOST_PREEMPTIONS)) throw new InvalidArgumentError(`0 to ${MOST_PREEMPTIONS} preemptions are possible.`)
@@ -47,7 +57,9 @@ const SEARCH_OPTIONS = [
   'replay',
   'save',
   'html',
+  'memory',
   'maxExecutions',
+  'maxSteps',
   'reduction',
 ]
 
@@ -59,18 +71,21 @@ export function addExploreCommand(program: Command): void {
     .summary('enumerate the schedules of kernel and KVM code, and find the one that breaks an invariant')
     .usage('[options] SCENARIO | --list | --replay FILE | --merge FILE…')
     .addHelpText('beforeAll', EXAMPLE)
+    .addHelpText('after', '\nExit status: 0 the invariants hold, 1 one is violated, 3 undecided, 2 bad usage, 130 interrupted.')
     .option('--list', 'list the scenarios, the invariants of each, and the mistakes that can be put back into it', false)
     .option('--kernel <profile>', "kernel profile; default the scenario's own")
     .option('--variant <name>', 'put a mistake back into the code')
     .option('--invariant <name>', 'check this invariant only; repeatable', collect, [])
     .option('--bound <n>', 'preemptions up to which to look', preemptions)
-    .option('--threads <k>', 'share the search among k processes', count, 1)
+    .option('--threads <k>', 'share the search among k processes', upTo(MOST_PROCESSES), 1)
     .option('--shard <i/n>', 'do part i of n of the search', shard)
-    .option('--merge <file>', 'merge the --json results of shards; repeatable', collect, [])
+    .option('--merge <file...>', 'merge the --json results of all shards', collect, [])
     .option('--replay <file>', 'make the run of a schedule file again')
     .option('--save <file>', 'write the schedule of a counterexample')
     .option('--html <file>', 'write the counterexample as a page')
+    .option('--memory <MiB>', 'stop when more memory is in use', upTo(MOST_MEMORY), 2048)
     .option('--max-executions <n>', 'stop after so many runs', count)
+    .option('--max-steps <n>', `stop at a run of more steps; default and most ${MOST_STEPS}`, upTo(MOST_STEPS))
     .option('--no-reduction', 'try every order of every step, also of independent ones')
     .option('--json', 'print the result as one JSON object', false)
     .addOption(
@@ -78,6 +93,7 @@ export function addExploreCommand(program: Command): void {
         .conflicts(SEARCH_OPTIONS)
         .default(false),
     )
+    .addOption(new Option('--worker').hideHelp().default(false))
     .argument('[scenario]')
     .action(async (scenario: string | undefined, options: ExploreCommandOptions) => {
       if (options.why) {

@@ -14,16 +14,20 @@ export interface Schedule {
 
 /** Most invariants that a file may name. */
 const MAX_INVARIANTS = 100
-const MAX_STEPS = 10_000
+/** Longest run that a file holds. */
+export const MAX_STEPS = 10_000
 const text = v.pipe(v.string(), v.maxLength(200))
+/** Names of invariants in a file. */
+export const INVARIANTS = v.nullable(v.pipe(v.array(text), v.maxLength(MAX_INVARIANTS)))
+export const STEPS = v.pipe(v.array(v.object({ process: text, choice: text })), v.maxLength(MAX_STEPS))
 const FILE = v.object({
   format: v.literal('worldswitch schedule'),
   version: v.literal(1),
   scenario: text,
   variant: v.nullable(text),
   kernel: text,
-  invariants: v.optional(v.nullable(v.pipe(v.array(text), v.maxLength(MAX_INVARIANTS))), null),
-  steps: v.pipe(v.array(v.object({ process: text, choice: text })), v.maxLength(MAX_STEPS)),
+  invariants: v.optional(INVARIANTS, null),
+  steps: STEPS,
 })
 
 /** A schedule as a file: JSON, a step a line. */
@@ -104,12 +108,17 @@ function impossible(system: System, possible: readonly Transition[], step: Sched
   })
 }
 
+/** Steps that minimizing may take: a long run is left as long as it is by then. */
+const MINIMIZING = 2_000_000
+
 /** Leaves out steps as long as the same invariant breaks without them. */
 export function minimize(system: System, schedule: readonly Transition[], violation: Violation): readonly Transition[] {
   let best = schedule
+  let left = MINIMIZING
   for (let again = true; again; ) {
     again = false
-    for (let i = best.length - 1; i >= 0; i--) {
+    for (let i = best.length - 1; i >= 0 && left > 0; i--) {
+      left -= best.length
       const shorter = tryWithout(system, best, i, violation.invariant)
       if (shorter === null) continue
       best = shorter

@@ -6,6 +6,8 @@ export interface SearchOptions {
   readonly bound: number
   /** Stops after so many executions; then the search is not exhaustive. Default: no limit. */
   readonly maxExecutions?: number
+  /** A longer run ends the search, which is then not exhaustive: it may have no end. Default: no limit. */
+  readonly maxSteps?: number
   /** Without reduction every order of every step is tried: for checking the reduction. Default true. */
   readonly reduce?: boolean
   /** Gets every violation, and the search goes on: for comparing searches. Without it the first one ends the search. */
@@ -23,6 +25,8 @@ export interface SearchProgress {
 export interface SearchResult extends SearchProgress {
   /** Nothing within the bound was left out. */
   readonly exhaustive: boolean
+  /** What ended a search that is neither exhaustive nor found something. */
+  readonly stopped: 'max-executions' | 'max-steps' | null
   /** Runs that ended because everything left was explored elsewhere. */
   readonly pruned: number
   readonly violation: Violation | null
@@ -36,6 +40,10 @@ class SleepSet {
   private readonly accesses: Accesses[] = []
   private size = 0
 
+  /** Entries that it has held at once. */
+  get room(): number {
+    return this.transitions.length
+  }
   clear(): void {
     this.size = 0
   }
@@ -86,6 +94,9 @@ class Frame {
   }
 }
 
+/** What a frame with its access sets, and a place in a sleep set, take in V8: in bytes, about. */
+const FRAME_BYTES = 1000
+const SLEEP_BYTES = 400
 /** Steps at the start of a run that say which shard it belongs to. */
 const SHARD_DEPTH = 6
 
@@ -106,6 +117,7 @@ export class Search {
   private steps = 0
   private pruned = 0
   private depth = 0
+  private isTooLong = false
 
   constructor(system: System, options: SearchOptions) {
     this.system = system
@@ -121,11 +133,12 @@ export class Search {
   run(executions = Number.POSITIVE_INFINITY): SearchResult | null {
     const { maxExecutions = Number.POSITIVE_INFINITY } = this.options
     for (let done = 0; done < executions; done++) {
-      if (this.executions >= maxExecutions) return this.result(false, null)
+      if (this.executions >= maxExecutions) return this.result('max-executions', null)
       this.executions++
       const violation = this.execute()
-      if (violation !== null) return this.result(false, violation)
-      if (!this.next()) return this.result(true, null)
+      if (violation !== null) return this.result(null, violation)
+      if (this.isTooLong) return this.result('max-steps', null)
+      if (!this.next()) return this.result(null, null)
     }
     return null
   }
@@ -134,9 +147,15 @@ export class Search {
     return { executions: this.executions, steps: this.steps, depth: this.depth }
   }
 
-  private result(exhaustive: boolean, violation: Violation | null): SearchResult {
+  /** Bytes of the frames there are, about. */
+  get memory(): number {
+    return this.frames.reduce((sum, { sleep }) => sum + FRAME_BYTES + sleep.room * SLEEP_BYTES, 0)
+  }
+
+  private result(stopped: SearchResult['stopped'], violation: Violation | null): SearchResult {
     const schedule = violation === null ? [] : this.frames.slice(0, this.length).map(({ chosen }) => chosen)
-    return { ...this.progress, exhaustive, pruned: this.pruned, violation, schedule }
+    const exhaustive = stopped === null && violation === null
+    return { ...this.progress, exhaustive, stopped, pruned: this.pruned, violation, schedule }
   }
 
   /** Runs the frames there are, then new ones to the end of the run. */
@@ -150,7 +169,12 @@ export class Search {
       if (i === last) this.relate(i, accesses)
       if (this.broke()) return system.violation
     }
+    const { maxSteps = Number.POSITIVE_INFINITY } = this.options
     while (this.open()) {
+      if (this.length >= maxSteps) {
+        this.isTooLong = true
+        return null
+      }
       const index = this.length++
       if (this.length > this.depth) this.depth = this.length
       const accesses = system.execute(frames[index].chosen)
