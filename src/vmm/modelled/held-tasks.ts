@@ -36,6 +36,14 @@ export class HeldTasks {
     this.kernel.scheduler.leave(task.cpu, task)
   }
 
+  /** Puts `task` on a processor that it may use, if it may no longer use the one it holds. */
+  move(task: Task): void {
+    if (((task.affinity >>> task.cpu!.id) & 1) !== 0) return
+    this.held.delete(task)
+    this.kernel.scheduler.leave(task.cpu!, task)
+    this.hold(task)
+  }
+
   /** Parks every held task but `except`. */
   parkAll(except: Task): void {
     for (const task of [...this.held]) if (task !== except) this.park(task)
@@ -57,8 +65,9 @@ export class HeldTasks {
 
   private freeProcessor(task: Task): HostCpu {
     const { cpus, scheduler } = this.kernel
-    const last = cpus[task.cpuId]
-    const cpu = last.current === null ? last : (cpus.find((c) => c.current === null) ?? last)
+    const allowed = cpus.filter(({ id }) => ((task.affinity >>> id) & 1) !== 0)
+    const last = allowed.find(({ id }) => id === task.cpuId) ?? allowed[0]
+    const cpu = last.current === null ? last : (allowed.find((c) => c.current === null) ?? last)
     const occupant = cpu.current
     if (occupant === null) return cpu
     if (this.held.has(occupant)) this.park(occupant)

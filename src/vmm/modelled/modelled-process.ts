@@ -204,6 +204,7 @@ export class ModelledProcess implements ProcessBackend {
       this.held.forget(task)
       return null
     }
+    this.held.move(task)
     return this.kernel.clock.allowance <= 0 ? 'limit' : null
   }
 
