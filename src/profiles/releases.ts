@@ -194,7 +194,7 @@ export const linux61_0: KernelProfile = {
     // First release UNVERIFIED in the specification: 5.19.
     warnDesign: 'timed-reenable',
     sharedReenableWork: true,
-    hasMitigateSysctl: true,
+    hasMitigateSysctl: false,
   },
 }
 
@@ -208,6 +208,7 @@ export const linux61: KernelProfile = {
   changes: [
     'KVM_SET_XSAVE takes what the host can load, KVM_GET_XSAVE trims (the late-2023 series, from stable)',
     'XFD is masked in KVM_SET_XSAVE and on XFD writes',
+    'sysctl kernel.split_lock_mitigate, and a work item per processor that turns split-lock detection on again (Debian 6.1.192)',
   ],
   document: null,
   uname: uname('6.1.172'),
@@ -218,6 +219,7 @@ export const linux61: KernelProfile = {
     setMasksWithXfd: true,
     xfdWriteClearsImage: true,
   },
+  splitLock: { ...linux61_0.splitLock, hasMitigateSysctl: true, sharedReenableWork: false },
 }
 
 /** User shadow stacks; CET_U in every image. */
@@ -231,6 +233,7 @@ export const linux66_0: KernelProfile = {
     'User shadow stacks: CET_U in every image',
     'KVM_SET_XSAVE takes what the host can load, KVM_GET_XSAVE trims',
     'XTILE_CFG is hidden from guests without permission for tile data',
+    '6.2: sysctl kernel.split_lock_mitigate',
   ],
   document: null,
   uname: uname('6.6.0'),
@@ -238,6 +241,7 @@ export const linux66_0: KernelProfile = {
   xsave: { ...linux61_0.xsave, era: 'E3', setBoundToGuestFeatures: false },
   kvm: { ...linux61_0.kvm, hidesXtileCfgWithoutPermission: true },
   cet: { ...linux61_0.cet, userShadowStack: true },
+  splitLock: { ...linux61_0.splitLock, hasMitigateSysctl: true },
   userAbi: { alignsLargeMappings: false, auxvMinSigStkSz: true, auxvRseq: true, taggedAddresses: true },
 }
 

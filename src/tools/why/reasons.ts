@@ -33,7 +33,7 @@ function reasonOfEnding(setting: Setting, seen: Observed, lost: Lost | null): Re
   if (seen.ending === '#AC') return injected
   if (seen.ending === '#GP') return refused
   if (seen.traps === 0) return undetected(setting, seen)
-  if (lost !== null && lost.apart > 0) return slowed(setting, seen, lost)
+  if (lost !== null && lost.apart > 0) return slowed(seen, lost)
   return seen.threadUndetected ? flagged : trappedOnly(seen)
 }
 
@@ -61,17 +61,16 @@ const refused: Reason = {
   todo: 'A guest has to look at IA32_CORE_CAPS[5] first.',
 }
 
-function slowed({ mitigate }: Setting, { traps, log }: Observed, lost: Lost): Reason {
+function slowed({ traps, log }: Observed, lost: Lost): Reason {
   const each = (lost.apart + lost.burst) / traps
-  const sysctl = mitigate === null ? '' : 'sysctl kernel.split_lock_mitigate=0 at once, or '
   return {
     why:
       `The host took ${traps} #AC, and at each split_lock_warn() let the vCPU's thread sleep: ${round(each)} ms each. The thread then holds buslock_sem ` +
       `and runs undetected for two jiffies, so that ${LOCKS} locks in a burst cost ${round(lost.burst)} ms. ${lines(log)}.`,
     rules: ['SLD-19', 'SLD-20', 'SLD-32'],
     todo:
-      `Fix the program in the guest: the address in the log is its RIP. Until then ${sysctl}split_lock_detect=off at boot; both let ` +
-      'its bus locks stop all other processors.',
+      'Fix the program in the guest: the address in the log is its RIP. Until then set kernel.split_lock_mitigate=0 (a sysctl since ' +
+      '6.2), or split_lock_detect=off at boot; both let its bus locks stop all other processors.',
   }
 }
 

@@ -50,7 +50,7 @@ export function whyTable(rows: readonly WhyRow[]): string[] {
     }
   }
   for (const [i, { reason, log }] of numbered.entries()) lines.push('', ...explanation(i + 1, reason, log))
-  for (const row of rows) if (row.crowds.length > 0) lines.push('', ...crowd(row, kernelLabel(row.kernels, everyKernel)))
+  for (const crowded of alike(rows.filter(({ crowds }) => crowds.length > 0))) lines.push('', ...crowd(crowded, everyKernel))
   return lines
 }
 
@@ -109,8 +109,9 @@ function line(texts: readonly string[]): string {
 function kernelLabel(kernels: readonly string[], every: ReadonlySet<string>): string[] {
   if (every.size > 1 && kernels.length === every.size) return ['every kernel']
   const order = kernelProfiles.map(({ name }) => name)
+  const sorted = [...kernels].sort((a, b) => order.indexOf(a) - order.indexOf(b))
   const ranges: { first: string; last: string; at: number }[] = []
-  for (const name of kernels) {
+  for (const name of sorted) {
     const last = ranges.at(-1)
     const at = order.indexOf(name)
     if (last !== undefined && at === last.at + 1 && name.startsWith('linux-'))
@@ -129,12 +130,23 @@ function explanation(number: number, { why, rules, todo }: Reason, log: string |
   ]
 }
 
-function crowd(row: WhyRow, kernels: readonly string[]): string[] {
-  const { lostMs, crowds, modes } = row
+/** Rows in groups of the same loss. */
+function alike(rows: readonly WhyRow[]): WhyRow[][] {
+  const groups = new Map<string, WhyRow[]>()
+  for (const row of rows) {
+    const key = JSON.stringify([row.lostMs, row.crowds])
+    groups.set(key, [...(groups.get(key) ?? []), row])
+  }
+  return [...groups.values()]
+}
+
+function crowd(rows: readonly WhyRow[], every: ReadonlySet<string>): string[] {
+  const [{ lostMs, crowds }] = rows
+  const kernels = kernelLabel([...new Set(rows.flatMap((row) => row.kernels))], every)
   const each = [{ vcpus: 1, eachMs: lostMs!.each }, ...crowds].map(({ vcpus, eachMs }) => `${ms(eachMs)} with ${vcpus}`)
   return wrapped(
     '',
-    `With more vCPUs that do the same at the same time, each on a processor of its own (${[...modes, ...kernels, ...options(row)].join(', ')}), each ` +
+    `With more vCPUs that do the same at the same time, each on a processor of its own (slowed as above, ${kernels.join(', ')}), each ` +
       `lock costs ${each.join(', ')}: only one processor at a time runs undetected, for two jiffies (buslock_sem; SLD-19).`,
   )
 }
