@@ -185,6 +185,8 @@ export const DR6_BS = 1 << 14
 export const DR6_BT = 1 << 15
 /** Active low: 0 says that the exception came inside a transaction. */
 export const DR6_RTM = 1 << 16
+/** What software may write of DR6. */
+export const DR6_VOLATILE = 0x1e80f
 /** DR6 after RESET, and its always-one bits without RTM and bus-lock detection. */
 export const DR6_ACTIVE_LOW = 0xffff0ff0
 export const DR6_FIXED_1 = 0xfffe07f0

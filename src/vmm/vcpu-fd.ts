@@ -108,6 +108,10 @@ export class VcpuFd {
   set requestInterruptWindow(value: boolean) {
     this.runPage.setUint8(KVM_RUN_PAGE.request_interrupt_window, value ? 1 : 0)
   }
+  /** kvm_run.flags of the last exit: 1 in system management mode, 2 after a bus lock (SLD-41). */
+  get runFlags(): number {
+    return this.runPage.getUint16(KVM_RUN_PAGE.flags, true)
+  }
   get readyForInterruptInjection(): boolean {
     return this.runPage.getUint8(KVM_RUN_PAGE.ready_for_interrupt_injection) !== 0
   }

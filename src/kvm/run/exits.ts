@@ -1,6 +1,9 @@
 import {
-  DR6_ACTIVE_LOW,
   DR6_BD,
+  DR6_BUS_LOCK,
+  DR6_FIXED_1,
+  DR6_RTM,
+  DR6_VOLATILE,
   DR7_FIXED_1,
   DR7_GD,
   DR7_VOLATILE,
@@ -212,6 +215,12 @@ function handleDrAccess(vcpu: Vcpu): number {
   return completeWithGp(vcpu, writeGuestDr(vcpu, dr, context.reg(register)))
 }
 
+/** Bits of DR6 that a guest cannot clear: those of features it lacks too (SLD-42); Linux 6.12 kvm_dr6_fixed(). */
+function dr6Fixed(vcpu: Vcpu): number {
+  const rtm = guestCpuidHas(vcpu, 'RTM') ? 0 : DR6_RTM
+  return DR6_FIXED_1 | rtm | (guestCpuidHas(vcpu, 'BUS_LOCK_DETECT') ? 0 : DR6_BUS_LOCK)
+}
+
 function writeGuestDr(vcpu: Vcpu, dr: number, value: bigint): boolean {
   if (dr < 4) {
     vcpu.db[dr] = value
@@ -220,9 +229,7 @@ function writeGuestDr(vcpu: Vcpu, dr: number, value: bigint): boolean {
   }
   if (value >> 32n !== 0n) return false
   const low = Number(value)
-  if (dr === 4 || dr === 6)
-    vcpu.dr6 =
-      ((low & 0x1e00f) | (DR6_ACTIVE_LOW & ~0x10800) | (low & 0x800) | 0x800 | (guestCpuidHas(vcpu, 'RTM') ? 0 : 0x10000)) >>> 0
+  if (dr === 4 || dr === 6) vcpu.dr6 = ((low & DR6_VOLATILE) | dr6Fixed(vcpu)) >>> 0
   else vcpu.dr7 = ((low & DR7_VOLATILE) | DR7_FIXED_1) >>> 0
   vcpu.updateDr7()
   return true

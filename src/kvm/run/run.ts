@@ -318,7 +318,7 @@ function finishRun(vcpu: Vcpu, task: Task, mask: SignalSet | null, result: numbe
   run.setHalves(AT.cr8, getCr8(vcpu), 0)
   run.setU64(AT.apic_base, vcpu.apicBase)
   run.setU8(AT.ready_for_interrupt_injection, vcpu.vm.irqchipMode === 'kernel' || readyForInterrupt(vcpu) ? 1 : 0)
-  if (vcpu.smm) run.setU16(AT.flags, KVM_RUN_X86_SMM)
+  if (vcpu.smm) run.setU8(AT.flags, run.u8(AT.flags) | KVM_RUN_X86_SMM)
   vcpu.runner = null
   vcpu.vm.kvm.kernel.costs.runReturned(result, run.exitReason)
   if (mask !== null) task.endTemporaryMask(mask)

@@ -33,6 +33,29 @@ describe('a split lock of a guest under linux-6.12', () => {
     expect(outcome(splitLockGuest([...LOAD, ...OUT_DONE], ring3, { splitLockDetect: 'fatal' }))).toBe('runs')
   })
 
+  test('CPUID.(7,0):EDX[30] may be set, and changes nothing: the registers stay away [SLD-37]', () => {
+    // mov $0xcf, %ecx; rdmsr; out %al, $0x80
+    const { vcpu } = splitLockGuest([0xb9, 0xcf, 0, 0, 0, 0x0f, 0x32, ...OUT_DONE], ring0)
+    const { kvm } = vcpu.vm
+    const cpuid = kvm.getSupportedCpuid()
+    vcpu.setCpuid2(cpuid.map((e) => (e.function === 7 && e.index === 0 ? { ...e, edx: (e.edx | (1 << 30)) >>> 0 } : e)))
+    expect(vcpu.getCpuid2().find((e) => e.function === 7 && e.index === 0)!.edx & (1 << 30)).not.toBe(0)
+    for (const index of [0x33, 0xcf]) expect(() => vcpu.readMsr(index)).toThrow(/0 done/)
+    expect(vcpu.run()).toEqual({ reason: 'shutdown' })
+  })
+
+  test('the accessed bit of a descriptor that lies across lines is set, and no split lock [SLD-05]', () => {
+    // mov $0x10, %eax; mov %eax, %ds; out %al, $0x80
+    const guest = splitLockGuest([0xb8, 0x10, 0, 0, 0, 0x8e, 0xd8, ...OUT_DONE], ring0, { splitLockDetect: 'fatal' })
+    const { vcpu, memory } = guest
+    // Descriptor 2 at 0xa03c, four bytes on each side: data, not accessed yet.
+    const gdt = 0xa02c
+    memory.write(gdt + 0x10, Uint8Array.of(0xff, 0xff, 0, 0, 0, 0x92, 0xcf, 0))
+    vcpu.setSregs({ ...vcpu.getSregs(), gdt: { base: BigInt(gdt), limit: 0x17 } })
+    expect(outcome(guest)).toBe('runs')
+    expect(memory.bytes(gdt + 0x15, 1)[0]).toBe(0x93)
+  })
+
   test('kvm_amd re-injects every #AC [SLD-38]', () => {
     expect(outcome(splitLockGuest(LOCK, ring3Checked, { cpu: 'EPYC-Genoa' }))).toBe('#AC')
     expect(outcome(splitLockGuest(LOCK, ring0, { cpu: 'EPYC-Genoa' }))).toBe('runs')
@@ -79,9 +102,43 @@ describe('bus locks of a guest', () => {
     vcpu.setSregs(guest.vcpu.getSregs())
     vcpu.setRegs(guest.vcpu.getRegs())
     expect(vcpu.run()).toEqual({ reason: 'bus-lock' })
+    expect(vcpu.runFlags).toBe(2)
     expect(vcpu.getRegs().rip).toBe(BigInt(CODE + LOCK_INC.length))
     expect(guest.value()).toBe(1)
     expect(vcpu.run().reason).toBe('io')
+    expect(vcpu.runFlags).toBe(0)
+  })
+  test('once on, bus-lock exits stay on, and on a processor without them they are accepted and ignored [SLD-40]', () => {
+    for (const [cpu, reason] of [
+      ['SapphireRapids', 'bus-lock'],
+      ['Icelake-Server', 'io'],
+    ] as const) {
+      const { guest, enable } = exiting(2n, { cpu })
+      enable()
+      guest.vcpu.vm.enableCap(KVM_CAP_X86_BUS_LOCK_EXIT, 1n)
+      const vcpu = guest.vcpu.vm.createVcpu(1)
+      vcpu.setCpuid2(guest.vcpu.vm.kvm.getSupportedCpuid())
+      vcpu.setSregs(guest.vcpu.getSregs())
+      vcpu.setRegs(guest.vcpu.getRegs())
+      expect(vcpu.run().reason).toBe(reason)
+    }
+  })
+  test('DR6[11] is 1 whatever a guest writes unless its CPUID has the feature, which kvm_intel offers and kvm_amd does not [SLD-42]', () => {
+    const BUS_LOCK_DETECT = 1 << 24
+    const leaf7 = (e: { function: number; index: number }) => e.function === 7 && e.index === 0
+    // mov $0xffff07f0, %eax; mov %rax, %dr6; mov %dr6, %rax; out %al, $0x80
+    const code = [0xb8, 0xf0, 7, 0xff, 0xff, 0x0f, 0x23, 0xf0, 0x0f, 0x21, 0xf0, ...OUT_DONE]
+    for (const has of [true, false]) {
+      const guest = splitLockGuest(code, ring0)
+      const { vcpu } = guest
+      const offered = vcpu.vm.kvm.getSupportedCpuid()
+      expect(offered.find(leaf7)!.ecx & BUS_LOCK_DETECT).not.toBe(0)
+      if (!has) vcpu.setCpuid2(offered.map((e) => (leaf7(e) ? { ...e, ecx: (e.ecx & ~BUS_LOCK_DETECT) >>> 0 } : e)))
+      expect(outcome(guest)).toBe('runs')
+      expect(vcpu.getRegs().rax & 0x800n).toBe(has ? 0n : 0x800n)
+    }
+    const amd = splitLockGuest(code, ring0, { cpu: 'EPYC-Genoa' }).vcpu.vm.kvm.getSupportedCpuid()
+    expect(amd.find(leaf7)!.ecx & BUS_LOCK_DETECT).toBe(0)
   })
   test('a guest that sets DEBUGCTL[2] gets #DB after a bus lock in ring 3, and none in ring 0; DR6[11] is 0 then [SLD-42, SLD-08]', () => {
     for (const ring of [ring3, ring0]) {
@@ -147,6 +204,28 @@ describe('proposal v8', () => {
     expect(kvm.getMsrIndexList().indexOf(0x33)).toBeLessThan(kvm.getMsrIndexList().indexOf(0xcf))
     expect(kvm.getMsrFeatureIndexList()).toContain(0xcf)
     expect(kvm.getSupportedCpuid().find((e) => e.function === 7 && e.index === 0)!.edx & (1 << 30)).not.toBe(0)
+  })
+  test('MSR_IA32_CORE_CAPS: RDMSR of a guest needs the CPUID bit, WRMSR is #GP [SLD-44]', () => {
+    const leaf7 = (e: { function: number; index: number }) => e.function === 7 && e.index === 0
+    const [read, write] = [
+      [0xb9, 0xcf, 0, 0, 0, 0x0f, 0x32, ...OUT_DONE],
+      [0xb9, 0xcf, 0, 0, 0, 0x31, 0xc0, 0x31, 0xd2, 0x0f, 0x30, ...OUT_DONE],
+    ]
+    const allowed = splitLockGuest(read, ring0, { kernel })
+    expect(outcome(allowed)).toBe('runs')
+    expect(allowed.vcpu.getRegs().rax).toBe(0x20n)
+    const { vcpu } = splitLockGuest(read, ring0, { kernel })
+    const cpuid = vcpu.vm.kvm.getSupportedCpuid()
+    vcpu.setCpuid2(cpuid.map((e) => (leaf7(e) ? { ...e, edx: (e.edx & ~(1 << 30)) >>> 0 } : e)))
+    // #GP without a handler: a triple fault.
+    expect(vcpu.run()).toEqual({ reason: 'shutdown' })
+    expect(splitLockGuest(write, ring0, { kernel }).vcpu.run()).toEqual({ reason: 'shutdown' })
+  })
+  test("fatal: outside ring 3 and without the guest's alignment check it is killed; with it, #AC, for a plain misaligned load too [SLD-49]", () => {
+    const inRing = (code: readonly number[], ring: Ring) =>
+      outcome(splitLockGuest([...code, ...OUT_DONE], ring, { kernel, splitLockDetect: 'fatal' }))
+    expect([inRing(LOCK_INC, ring0), inRing(LOCK_INC, ring3)]).toEqual(['SIGBUS', 'SIGBUS'])
+    expect([inRing(LOCK_INC, ring3Checked), inRing(LOAD, ring3Checked)]).toEqual(['#AC', '#AC'])
   })
   test('a target without detection refuses MSR_IA32_CORE_CAPS[5], and then MSR_TEST_CTRL [SLD-63]', () => {
     const { vcpu } = splitLockGuest(LOCK, ring0, { kernel, cpu: 'Skylake-Server' })
