@@ -1,5 +1,5 @@
 import { HostSystem } from './host-system.ts'
-import { buildScenario, type Scenario } from './scenarios/index.ts'
+import { buildScenario, defaultKernel, type Scenario } from './scenarios/index.ts'
 import { MAX_STEPS, type Moment, minimize, replay, type Schedule } from './schedule.ts'
 import { Search, type SearchResult } from './search.ts'
 import type { Violation } from './system.ts'
@@ -78,7 +78,12 @@ export function* exploreInSlices(scenario: Scenario, options: ExploreOptions): G
   const { kernel, variant, decoder, invariants = null, atMost = () => Number.POSITIVE_INFINITY } = options
   const names = { invariants, ...(kernel === undefined ? {} : { kernel }), ...(variant === undefined ? {} : { variant }) }
   const system = new HostSystem(buildScenario(scenario, { decoder, ...names }))
-  const about = { scenario: scenario.name, variant: variant ?? null, kernel: kernel ?? scenario.kernel, invariants }
+  const about = {
+    scenario: scenario.name,
+    variant: variant ?? null,
+    kernel: kernel ?? defaultKernel(scenario, variant),
+    invariants,
+  }
   const nothing = { ...about, exhaustive: false, stopped: null, violation: null, schedule: null, moments: [] }
   const tally = new Tally(options)
   const last = options.bound ?? scenario.bound

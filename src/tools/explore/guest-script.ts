@@ -1,4 +1,4 @@
-import { MSR_IA32_XFD_ERR, MSR_TEST_CTRL } from '../../isa/msr-index.ts'
+import { MSR_IA32_XFD, MSR_IA32_XFD_ERR, MSR_TEST_CTRL } from '../../isa/msr-index.ts'
 import { XFEATURE_MASK_XTILE_DATA } from '../../isa/xfeatures.ts'
 import type { Vcpu } from '../../kvm/vcpu/vcpu.ts'
 import type { HostCpu } from '../../linux/processor.ts'
@@ -18,8 +18,8 @@ export type GuestEvent =
   | { readonly kind: 'split-lock' }
   /** WRMSR; whether it exits is KVM's choice. */
   | { readonly kind: 'wrmsr'; readonly index: number; readonly value: number }
-  /** Writes a vector register, after a look at what it holds. */
-  | { readonly kind: 'vector' }
+  /** Writes every register but tiles, PKRU among them, after a look at what they hold. */
+  | { readonly kind: 'registers' }
   /** Writes a tile: #NM while IA32_XFD says so; the handler turns XFD off and tries again. */
   | { readonly kind: 'tiles' }
   /** HLT: KVM_RUN returns to user space. */
@@ -67,8 +67,8 @@ export function enterScript(cpu: HostCpu, script: GuestScript): number {
   return perform(cpu, script, script.events[script.progress.next] ?? { kind: 'hlt' })
 }
 
-/** The guest's handlers: of #AC gives up the access; of #NM turns IA32_XFD off, which does not exit any more. */
-function takeException(cpu: HostCpu, { progress, marks }: GuestScript, vector: number): number {
+/** The guest's handlers: of #AC gives up the access; of #NM turns IA32_XFD off, which exits or not. */
+function takeException(cpu: HostCpu, { vcpu, progress, marks }: GuestScript, vector: number): number {
   if (vector === VECTOR_AC) {
     progress.alignmentChecks++
     progress.next++
@@ -76,6 +76,7 @@ function takeException(cpu: HostCpu, { progress, marks }: GuestScript, vector: n
     const error = cpu.processor.readXfdErr()
     if (error !== XFEATURE_MASK_XTILE_DATA) progress.wrong = `#NM with XFD_ERR = 0x${error.toString(16)}`
     progress.inNmHandler = true
+    if (!vcpu.xfdPassThrough) return exitForWrmsr(vcpu, MSR_IA32_XFD, 0)
     marks.setXfd(cpu, 0)
   }
   return EXIT_REASON_PREEMPTION_TIMER
@@ -90,8 +91,8 @@ function perform(cpu: HostCpu, script: GuestScript, event: GuestEvent): number {
     case 'wrmsr':
       progress.next++
       return exitForWrmsr(vcpu, event.index, event.value)
-    case 'vector':
-      marks.writeVector(cpu)
+    case 'registers':
+      marks.writeRegisters(cpu)
       break
     case 'tiles':
       if ((cpu.processor.xfd & XFEATURE_MASK_XTILE_DATA) !== 0) {

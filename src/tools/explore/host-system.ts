@@ -1,7 +1,7 @@
 import type { Kernel } from '../../linux/kernel.ts'
 import { HostOops } from '../../linux/oops.ts'
 import { PREEMPTION_POINT, type Preemptible } from '../../linux/preemption.ts'
-import type { HostCpu } from '../../linux/processor.ts'
+import { type HostCpu, type PinnedProcessor, pinnedProcessor } from '../../linux/processor.ts'
 import type { Task } from '../../linux/task.ts'
 import { PHYSICAL_BASE } from '../../machine/memory-map.ts'
 import { type Accesses, addCell, clearAccesses, newAccesses, type Recorder } from './accesses.ts'
@@ -35,6 +35,8 @@ export interface HostModel {
   readonly recorder: Recorder
   /** How often a task may come to a processor other than its last. */
   readonly migrations: number
+  /** What an interrupt's handler does, and how often one may come, to any processor that runs a task. Default: none comes. */
+  readonly interrupts?: { readonly count: number; readonly handler: (cpu: PinnedProcessor) => void }
   readonly describe: () => Values
 }
 
@@ -65,18 +67,23 @@ class HostTransition implements Transition {
 interface CpuChoices {
   readonly goOn: HostTransition
   readonly idle: HostTransition
+  readonly interrupt: HostTransition
   /** For each task: it comes to the processor, which is idle, or takes it from the one there. */
   readonly run: readonly { readonly ifIdle: HostTransition; readonly preempting: HostTransition }[]
 }
 
+/** Choices of a processor beside those that name a task. */
+const OTHER_CHOICES = 3
+
 function choicesOf(cpu: number, tasks: readonly string[]): CpuChoices {
-  const first = cpu * (tasks.length + 2)
+  const first = cpu * (tasks.length + OTHER_CHOICES)
   return {
     goOn: new HostTransition(cpu, 'go on', first, false),
     idle: new HostTransition(cpu, 'idle', first + 1, true),
+    interrupt: new HostTransition(cpu, 'interrupt', first + 2, false),
     run: tasks.map((name, index) => ({
-      ifIdle: new HostTransition(cpu, `run ${name}`, first + 2 + index, false, index),
-      preempting: new HostTransition(cpu, `run ${name}`, first + 2 + index, true, index),
+      ifIdle: new HostTransition(cpu, `run ${name}`, first + OTHER_CHOICES + index, false, index),
+      preempting: new HostTransition(cpu, `run ${name}`, first + OTHER_CHOICES + index, true, index),
     })),
   }
 }
@@ -99,6 +106,7 @@ export class HostSystem implements System {
   private readonly readyCells: number[]
   private readonly clockCell: number
   private readonly migrationCell: number
+  private readonly interruptCell: number
   /** Statistics of the scheduler ask for the time too: that is no access worth an order. */
   private clockIsWatched = true
   private readonly choices: readonly CpuChoices[]
@@ -108,6 +116,7 @@ export class HostSystem implements System {
   private readonly finished: boolean[]
   private readonly touched: number
   private migrationsLeft = 0
+  private interruptsLeft = 0
   private readonly oopsCounts: boolean
   /** After an oops that does not count nothing happens any more. */
   private isDead = false
@@ -124,6 +133,7 @@ export class HostSystem implements System {
     this.readyCells = actors.map(({ name }) => recorder.cell(`${name} is ready`))
     this.clockCell = recorder.cell(CLOCK)
     this.migrationCell = recorder.cell('migrations left')
+    this.interruptCell = recorder.cell('interrupts left')
     this.watchClock()
     this.finished = actors.map(() => false)
     kernel.yieldsEverywhere = true
@@ -133,7 +143,7 @@ export class HostSystem implements System {
     this.tasks = tasks
     const names = actors.map(({ name }) => name)
     this.choices = kernel.cpus.map(({ id }) => choicesOf(id, names))
-    this.timer = new HostTransition(kernel.cpus.length, 'timer', kernel.cpus.length * (names.length + 2), false)
+    this.timer = new HostTransition(kernel.cpus.length, 'timer', kernel.cpus.length * (names.length + OTHER_CHOICES), false)
     this.waiting = kernel.cpus.map(({ id }) => ({ process: id, accesses: newAccesses() }))
     for (const task of tasks) this.park(task)
     this.objects = new ObjectSnapshot([
@@ -191,6 +201,7 @@ export class HostSystem implements System {
     this.violation = null
     this.isDead = false
     this.migrationsLeft = this.model.migrations
+    this.interruptsLeft = this.model.interrupts?.count ?? 0
     this.finished.fill(false)
     // A task starts on its processor if nobody is there yet.
     for (const { task, body } of this.model.actors) {
@@ -218,8 +229,9 @@ export class HostSystem implements System {
     const { tasks, kernel } = this
     for (const cpu of kernel.cpus) {
       const { current } = cpu
-      const { goOn, idle, run } = this.choices[cpu.id]
+      const { goOn, idle, interrupt, run } = this.choices[cpu.id]
       if (current !== null) into.push(goOn)
+      if (current !== null && this.interruptsLeft > 0) into.push(interrupt)
       for (let index = 0; index < tasks.length; index++) {
         if (this.mayRun(index, cpu)) into.push(current === null ? run[index].ifIdle : run[index].preempting)
         // Out of the way for a processor that takes it elsewhere.
@@ -279,7 +291,14 @@ export class HostSystem implements System {
     }
     const cpu = kernel.cpus[transition.process]
     recorder.write(this.cpuCells[cpu.id])
+    if (transition === this.choices[cpu.id].interrupt) {
+      recorder.write(this.interruptCell)
+      this.interruptsLeft--
+      this.model.interrupts!.handler(pinnedProcessor(cpu))
+      return
+    }
     if (this.model.migrations > 0) recorder.read(this.migrationCell)
+    if (this.model.interrupts !== undefined) recorder.read(this.interruptCell)
     // Which tasks could come here is looked at in every step: whoever makes one ready conflicts.
     for (let i = 0; i < tasks.length; i++) {
       const task = tasks[i]

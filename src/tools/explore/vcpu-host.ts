@@ -1,9 +1,11 @@
+import { XFEATURE_MASK_PKRU } from '../../isa/xfeatures.ts'
 import { KVM_EXIT_UNKNOWN } from '../../kvm/abi/exit-reasons.ts'
 import { KVM_IOCTL } from '../../kvm/abi/ioctl-numbers.ts'
 import type { Vcpu } from '../../kvm/vcpu/vcpu.ts'
 import type { OpenFile } from '../../linux/file.ts'
+import { kernelFpuBegin, kernelFpuEnd } from '../../linux/fpu/kernel-fpu.ts'
 import type { MaybePreemptible, Preemptible } from '../../linux/preemption.ts'
-import type { HostCpu } from '../../linux/processor.ts'
+import type { HostCpu, PinnedProcessor } from '../../linux/processor.ts'
 import type { Task } from '../../linux/task.ts'
 import { EXIT_REASON_EXCEPTION_NMI } from '../../machine/exits.ts'
 import { CONTEXT_STRIDE, TILE_SCRATCH } from '../../machine/memory-map.ts'
@@ -13,8 +15,11 @@ import type { Process } from '../../vmm/process.ts'
 import type { VcpuFd } from '../../vmm/vcpu-fd.ts'
 import { Recorder } from './accesses.ts'
 import { enterScript, type GuestEvent, type GuestScript, newProgress } from './guest-script.ts'
-import { RegisterMarks } from './register-marks.ts'
+import { fillRegisters, RegisterMarks } from './register-marks.ts'
 import { watch } from './watch.ts'
+
+/** What the kernel leaves in registers that it used itself. */
+const KERNEL_MARK = 0xee
 
 /** One vCPU of a model: its thread and its guest. */
 export interface ModelVcpu {
@@ -83,9 +88,9 @@ export class VcpuHost {
     for (const cpu of this.host.kernel.cpus) this.instrument(cpu)
   }
 
-  /** A mark of its own for a guest or task. */
-  newMarks(): RegisterMarks {
-    return new RegisterMarks(++this.marks * 0x11, this.recorder, this.xstateCells)
+  /** A mark of its own for a guest or task. @param pkru PKRU it begins with; null: it has none */
+  newMarks(pkru: number | null): RegisterMarks {
+    return new RegisterMarks(++this.marks * 0x11, this.recorder, this.xstateCells, pkru)
   }
 
   /** The task made last. */
@@ -106,7 +111,8 @@ export class VcpuHost {
       const task = index === 0 ? leader : this.lastTask()
       task.comm = `vcpu${index}`
       const vcpu = [...this.host.kvm.vms][0].vcpuById(index)!
-      const script: GuestScript = { vcpu, events, progress: newProgress(), marks: this.newMarks() }
+      const marks = this.newMarks((vcpu.xcr0 & XFEATURE_MASK_PKRU) !== 0 ? vcpu.pkru : null)
+      const script: GuestScript = { vcpu, events, progress: newProgress(), marks }
       this.scripts.set(vcpu.vmcs, script)
       this.vcpus.push({ task, vcpu, fd, script, file: task.files.get(fd.fd)! })
     })
@@ -174,6 +180,17 @@ export class VcpuHost {
     return typeof result === 'number' ? result : yield* result
   }
 
+  /** An interrupt whose handler uses vector registers: it asks for them first (GFPU-13). */
+  interrupt = (cpu: PinnedProcessor): void => {
+    kernelFpuBegin(cpu, true)
+    this.fillRegisters(cpu)
+    kernelFpuEnd(cpu)
+  }
+  /** The kernel's own use of vector registers. */
+  fillRegisters(cpu: PinnedProcessor): void {
+    fillRegisters(cpu, KERNEL_MARK, this.recorder, this.xstateCells)
+  }
+
   /** Calls `told` at each exception exit of this vCPU. */
   afterNm(vcpu: Vcpu, told: () => void): void {
     this.onNm.set(vcpu, told)
@@ -195,7 +212,18 @@ export class VcpuHost {
       ...this.more,
       ...this.vcpus.flatMap(({ vcpu, script }) => {
         const guestFpu = vcpu.guestFpu as unknown as { fpstate: object }
-        const own = [vcpu, vcpu.vmcs, vcpu.exception, vcpu.stats, guestFpu, guestFpu.fpstate, script.progress, script.marks.left]
+        const own = [
+          vcpu,
+          vcpu.mutexWaiters,
+          vcpu.wakeups,
+          vcpu.vmcs,
+          vcpu.exception,
+          vcpu.stats,
+          guestFpu,
+          guestFpu.fpstate,
+          script.progress,
+          script.marks.left,
+        ]
         return vcpu.splitLock === null ? own : [...own, vcpu.splitLock]
       }),
     ]

@@ -28,14 +28,20 @@ describe('the good code', () => {
   test.each([
     ['split-lock', 1],
     ['xstate', 0],
-    ['permission', 2],
-  ])('%s holds in every run with up to %d preemptions [SLD-53, SLD-54, PERM-40, GFPU-12, PERM-23]', (name, bound) => {
-    expect(explore(scenarioByName(name), { decoder, bound })).toMatchObject({
-      verdict: 'holds',
-      exhaustive: true,
-      violation: null,
-    })
-  })
+    ['kernel-fpu', 0],
+    ['reallocation', 0],
+    ['shared-vcpu', 0],
+    ['permission', 1],
+  ])(
+    '%s holds in every run with up to %d preemptions [SLD-53, SLD-54, SLD-61, PERM-40, GFPU-12, GFPU-13, PERM-23]',
+    (name, bound) => {
+      expect(explore(scenarioByName(name), { decoder, bound })).toMatchObject({
+        verdict: 'holds',
+        exhaustive: true,
+        violation: null,
+      })
+    },
+  )
 
   test('the unmodified linux-6.12 is found to oops when IA32_XFD is written over live tile data [GFPU-53]', () => {
     const found = explore(scenarioByName('host-xfd-write'), { decoder })
@@ -45,12 +51,26 @@ describe('the good code', () => {
   })
 })
 
+test('a kernel that clears the image at every write of IA32_XFD does not oops there [GFPU-53, GFPU-32]', () => {
+  const found = explore(scenarioByName('host-xfd-write'), { decoder, kernel: 'variant:xfd-write-clears', bound: 0 })
+  expect(found).toMatchObject({ verdict: 'holds', exhaustive: true })
+})
+
+test('the design with an exit for room warns where the merged one has nothing to warn of [GFPU-35]', () => {
+  const reallocation = scenarioByName('reallocation')
+  expect(explore(reallocation, { decoder, kernel: 'linux-6.12', bound: 0 }).verdict).toBe('holds')
+  const deferred = explore(reallocation, { decoder, variant: 'deferred' })
+  expect(deferred).toMatchObject({ verdict: 'violated', kernel: 'proposal:fpu-realloc-exit' })
+  expect(deferred.violation!.because).toMatch(/WARNING.*fpu_guest_realloc_fpstate/)
+})
+
 describe('reduction', () => {
-  // Every order of every step of three small searches, and the reduced ones: the same violations.
+  // Every order of every step of small searches, and the reduced ones: the same violations.
   test.each([
-    ['permission', undefined, 2],
-    ['permission', 'checked-before-lock', 2],
-    ['host-xfd-write', undefined, 0],
+    ['permission', undefined, 0],
+    ['permission', 'checked-before-lock', 1],
+    ['split-lock', 'shared-register', 0],
+    ['split-lock', 'register-without-flag', 0],
   ] as const)('%s, variant %s: the same violations as without it', (name, variant, bound) => {
     const violations = (reduce: boolean) => {
       const system = new HostSystem(
@@ -64,6 +84,7 @@ describe('reduction', () => {
     const [full, reduced] = [violations(false), violations(true)]
     expect(full.exhaustive && reduced.exhaustive).toBe(true)
     expect(reduced.seen).toEqual(full.seen)
+    expect(full.seen.length > 0).toBe(variant !== undefined)
     expect(reduced.executions).toBeLessThanOrEqual(full.executions)
   })
 })

@@ -4,14 +4,16 @@ import { HOST_GOES_ON, type HostModel, type Invariant } from '../host-system.ts'
 import { permission, permissionVariants } from './permission.ts'
 import { splitLock } from './split-lock.ts'
 import { splitLockVariants } from './split-lock-variants.ts'
-import { hostXfdWrite, xstate } from './xstate.ts'
-import { xstateVariants } from './xstate-variants.ts'
+import { hostXfdWrite, kernelFpu, reallocation, sharedVcpu, xstate } from './xstate.ts'
+import { kernelFpuVariants, reallocationVariants, sharedVcpuVariants, xstateVariants } from './xstate-variants.ts'
 
 /** A mistake that can be put back into a scenario's good code. */
 export interface VariantFacts {
   readonly name: string
   readonly mistake: string
   readonly source: string
+  /** The mistake is one of this design: it is built with this profile unless another is asked for. */
+  readonly kernel?: string
 }
 
 /** A model that ships: what runs, what must hold, and the mistakes it is known to find. */
@@ -77,8 +79,35 @@ export const scenarios: readonly Scenario[] = [
     build: withVariant([], hostXfdWrite),
   },
   {
+    name: 'kernel-fpu',
+    title: 'two AMX guests and an AMX program, and an interrupt anywhere whose handler uses vector registers',
+    kernel: 'linux-6.12',
+    bound: 1,
+    holds: true,
+    variants: kernelFpuVariants,
+    build: withVariant(kernelFpuVariants, kernelFpu),
+  },
+  {
+    name: 'reallocation',
+    title: 'room for tile data is made when VMM or guest asks for it, inline',
+    kernel: 'proposal:fpu-realloc-inline',
+    bound: 1,
+    holds: true,
+    variants: reallocationVariants,
+    build: withVariant(reallocationVariants, reallocation),
+  },
+  {
+    name: 'shared-vcpu',
+    title: 'two threads of a VMM use one vCPU, another thread runs a second one',
+    kernel: 'linux-6.12',
+    bound: 1,
+    holds: true,
+    variants: sharedVcpuVariants,
+    build: withVariant(sharedVcpuVariants, sharedVcpu),
+  },
+  {
     name: 'permission',
-    title: 'a thread asks for guest permission while another creates the first vCPU',
+    title: 'a thread asks for guest permission while two others create vCPUs',
     kernel: 'linux-6.12',
     bound: 2,
     holds: true,
@@ -120,6 +149,11 @@ function pick(invariants: readonly Invariant[], ids: readonly string[], scenario
   return invariants.filter(({ id }) => ids.includes(id))
 }
 
+/** The profile a scenario, or a mistake in it, is built with where no other is asked for. */
+export function defaultKernel({ kernel, variants }: Scenario, variant: string | null | undefined): string {
+  return variants.find(({ name }) => name === variant)?.kernel ?? kernel
+}
+
 /**
  * Builds a scenario's model.
  * @param kernel profile; default the scenario's own. The split-lock scenario needs one that gives detection to guests.
@@ -134,7 +168,7 @@ export function buildScenario(
   const names = scenario.variants.map((v) => v.name)
   if (variant !== undefined && !names.includes(variant))
     throw unknown('variant', variant, names, `explore ${scenario.name} --variant`)
-  const profile = kernelProfile(options.kernel ?? scenario.kernel)
+  const profile = kernelProfile(options.kernel ?? defaultKernel(scenario, variant))
   if (scenario.kernel === PROPOSAL && profile.splitLock.guestVirtualization === 'none') {
     throw new UserError({
       code: 'unusable-kernel-profile',

@@ -5,6 +5,7 @@ import { PREEMPTION_POINT, type Preemptible } from '../../../linux/preemption.ts
 import type { Task } from '../../../linux/task.ts'
 import type { HostModel, Invariant } from '../host-system.ts'
 import { VcpuHost } from '../vcpu-host.ts'
+import { place } from './amx-host.ts'
 
 export interface PermissionVariant {
   readonly name: string
@@ -45,7 +46,7 @@ export const permissionVariants: readonly PermissionVariant[] = [
   },
 ]
 
-/** One thread asks for guest permission, another creates the first vCPU: whoever is first, permissions do not change afterwards. */
+/** One thread asks for guest permission, two others create vCPUs: from the first one on permissions do not change. */
 export function permission(options: {
   readonly kernel: string
   readonly decoder: WebAssembly.Module
@@ -56,14 +57,11 @@ export function permission(options: {
     cpu: 'SapphireRapids',
     decoder: options.decoder,
     guests: [],
-    threads: 2,
+    threads: 3,
     others: 0,
   })
-  const [asking, creating] = host.tasks
-  asking.affinity = 1
-  asking.cpuId = 0
-  creating.affinity = 2
-  creating.cpuId = 1
+  const [asking, first, second] = host.tasks
+  place(host, [asking, 3, 0], [first, 2, 1], [second, 1, 0])
   const record = groupPermission(asking, true)
   const seen = { whenLocked: -1, atFirst: record.statePerm }
   const cell = host.recorder.cell('guest permission')
@@ -84,12 +82,13 @@ export function permission(options: {
     recorder: host.recorder,
     actors: [
       { name: 'asking', task: asking, body: () => touching(options.variant?.request ?? request, asking) },
-      { name: 'creating', task: creating, body: () => touching(createVcpu, creating) },
+      { name: 'vcpu0', task: first, body: () => touching(createVcpu, first) },
+      { name: 'vcpu1', task: second, body: () => touching(createVcpu, second) },
     ],
     invariants: [neverAfterLock(record, seen), neverShrinks(record, seen)],
     objects: [record, seen],
     memory: host.memory,
-    migrations: 0,
+    migrations: 1,
     describe: () => ({ 'guest permission': { state_perm: `0x${record.statePerm.toString(16)}`, locked: Number(record.locked) } }),
   }
 }

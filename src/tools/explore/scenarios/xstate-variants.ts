@@ -1,10 +1,9 @@
+import { XFEATURE_MASK_PKRU } from '../../../isa/xfeatures.ts'
 import { guestXfd, setGuestXfdErr } from '../../../linux/fpu/door.ts'
 import type { HostProcessor } from '../../../linux/hardware.ts'
 import { PREEMPTION_POINT, type Preemptible, withPreemptionDisabled } from '../../../linux/preemption.ts'
 import type { VcpuHost } from '../vcpu-host.ts'
-import type { XstateVariant } from './xstate.ts'
-
-/** Mistakes in the handling of extended state, put back by replacing one function or one look at a field. */
+import type { XstateVariant } from './amx-host.ts'
 
 /** Replaces methods of every processor; the rest of it is as it was. */
 function replace(host: VcpuHost, methods: (processor: HostProcessor) => Partial<HostProcessor>): void {
@@ -93,6 +92,38 @@ export const xstateVariants: readonly XstateVariant[] = [
     },
   },
   {
+    name: 'no-reload-before-entry',
+    mistake: 'a guest is entered without a look at whether its registers are still in the processor',
+    source: 'GFPU-12; KVM of 5.2, mended by "KVM: X86: Fix fpu state crash in kvm guest"',
+    apply: skipReload,
+  },
+  {
+    name: 'xfd-not-synced',
+    mistake: "a guest's IA32_XFD that does not exit any more is not read back after an exit",
+    source: 'GFPU-29',
+    apply: (host) => replace(host, (processor) => ({ rdmsrXfd: () => host.host.kernel.cpus[processor.id].xfdShadow })),
+  },
+  {
+    name: 'pkru-with-image',
+    mistake: 'PKRU is restored with the rest of an image',
+    source: 'GFPU-10, GFPU-17, PERM-41: PKRU is no part of a restore',
+    apply: (host) =>
+      replace(host, (processor) => {
+        const xrstor = processor.xrstor.bind(processor)
+        return { xrstor: (form, image, rfbm) => xrstor(form, image, rfbm | XFEATURE_MASK_PKRU) }
+      }),
+  },
+  {
+    name: 'pkru-left-to-host',
+    mistake: "a guest's PKRU stays in the processor after an exit",
+    source: "GFPU §2: PKRU, the host's back right after the exit",
+    apply: (host) =>
+      replace(host, (processor) => {
+        const setPkru = processor.setPkru.bind(processor)
+        return { setPkru: (value) => (isAfterExit(host, processor, value) ? undefined : setPkru(value)) }
+      }),
+  },
+  {
     name: 'preempted-guest-not-saved',
     mistake: 'a vCPU thread that is preempted is taken to have nothing in the registers',
     source: 'GFPU-12: while KVM_RUN is in progress the image to save to is the vCPU’s',
@@ -117,6 +148,90 @@ export const xstateVariants: readonly XstateVariant[] = [
     },
   },
 ]
+
+export const kernelFpuVariants: readonly XstateVariant[] = [
+  {
+    name: 'no-begin',
+    mistake: 'the interrupt uses vector registers without asking for them',
+    source: 'GFPU-13: kernel_fpu_begin saves what is live',
+    apply: (host) => {
+      host.interrupt = (cpu) => host.fillRegisters(cpu)
+    },
+  },
+  {
+    name: 'no-reload-before-entry',
+    mistake: 'a guest is entered without a look at whether its registers are still in the processor',
+    source: 'GFPU-13; KVM of 5.2, mended by "KVM: X86: Fix fpu state crash in kvm guest"',
+    apply: skipReload,
+  },
+]
+
+export const reallocationVariants: readonly XstateVariant[] = [
+  {
+    name: 'deferred',
+    mistake: 'a request for room is left until KVM_RUN ends: a guest is entered before that',
+    source: 'GFPU-35; the document: after KVM_SET_MSRS of IA32_XFD the WARN_ON_ONCE can fire',
+    kernel: 'proposal:fpu-realloc-exit',
+    apply: () => {},
+  },
+  {
+    name: 'deferred-past-save',
+    mistake: 'the WARN is taken out, and room is made after the registers were saved: what was saved goes with the small image',
+    source: 'GFPU-35, GFPU-39: content survives only in the registers; the document: skip it until the XSAVE into the image',
+    kernel: 'proposal:fpu-realloc-exit',
+    apply: (host) => {
+      const grown = { now: false }
+      host.also(grown)
+      const { kernel } = host.host
+      kernel.log.warnOnce = () => {}
+      kernel.trace.fpu = (event) => {
+        grown.now ||= event === 'guest_fpstate_grown'
+      }
+      replace(host, (processor) => {
+        const xsave = processor.xsave.bind(processor)
+        return {
+          xsave: (form, image, rfbm) => {
+            if (!grown.now) xsave(form, image, rfbm)
+            grown.now = false
+          },
+        }
+      })
+    },
+  },
+]
+
+export const sharedVcpuVariants: readonly XstateVariant[] = [
+  {
+    name: 'no-mutex',
+    mistake: 'the ioctls of a vCPU do not take its mutex',
+    source: 'SLD-61, KAPI-04',
+    apply: (host) => {
+      for (const { vcpu } of host.vcpus)
+        Object.defineProperty(vcpu, 'mutexOwner', { configurable: true, get: () => null, set: () => {} })
+    },
+  },
+]
+
+/** Registers count as loaded before an entry whatever they hold. The exchange at the begin of KVM_RUN is as it was. */
+function skipReload(host: VcpuHost): void {
+  replace(host, (processor) => {
+    const xrstor = processor.xrstor.bind(processor)
+    return {
+      xrstor: (form, image, rfbm) => {
+        const { current } = host.host.kernel.cpus[processor.id]
+        const inRun = current !== null && current.preemptNotifier !== null && current.fpu.taskFpstate !== null
+        return inRun ? 0 : xrstor(form, image, rfbm)
+      },
+    }
+  })
+}
+
+/** The host's PKRU is about to come back, where a guest has another. */
+function isAfterExit(host: VcpuHost, processor: HostProcessor, value: number): boolean {
+  const { current } = host.host.kernel.cpus[processor.id]
+  const vcpu = host.vcpus.find(({ vcpu: { runner } }) => runner === current)?.vcpu
+  return vcpu !== undefined && current !== null && value === vcpu.hostPkru && processor.pkru === vcpu.pkru
+}
 
 /** A guest's #NM is being taken back by KVM on this processor. */
 function isWorldSwitch(host: VcpuHost, processor: HostProcessor): boolean {
