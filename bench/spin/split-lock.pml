@@ -115,9 +115,9 @@ bool update_pending[2] = { false, false }; /* "it is loaded" was seen, and is st
 byte loaded_on[2] = { 0, 0 };
 #endif
 
-/* What must hold, as of the last step: names for SPIN to print. */
-bool detection_follows_flag = true;
-bool thread_keeps_its_own = true;
+/* What must hold, as of the last step: names of explore's invariants for SPIN to print. */
+bool test_ctrl_follows_flag = true;
+bool own_split_lock_setting = true;
 bool loaded_only_where_current = true;
 
 #define detection_of(t) (!flag[t])
@@ -464,11 +464,11 @@ inline user_step(p)
 inline check()
 {
 	/* I1: MSR_TEST_CTRL[29] is what the flag of the task on the processor says. SLD-53. */
-	detection_follows_flag = agrees(0) && agrees(1);
-	assert(detection_follows_flag);
+	test_ctrl_follows_flag = agrees(0) && agrees(1);
+	assert(test_ctrl_follows_flag);
 	/* A thread has its own setting while its guest is not loaded; these threads take no split lock. SLD-57, SLD-60. */
-	thread_keeps_its_own = keeps(VCPU0) && keeps(VCPU1);
-	assert(thread_keeps_its_own);
+	own_split_lock_setting = keeps(VCPU0) && keeps(VCPU1);
+	assert(own_split_lock_setting);
 	/* I2: a guest is loaded only while its thread is on a processor. SLD-54. */
 	loaded_only_where_current = (!loaded[VCPU0] || is_current(VCPU0)) && (!loaded[VCPU1] || is_current(VCPU1));
 	assert(loaded_only_where_current)

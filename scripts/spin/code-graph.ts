@@ -75,7 +75,9 @@ class Walk {
   }
 
   enabled(): readonly Transition[] {
-    return this.system.enabled()
+    const transitions: Transition[] = []
+    this.system.enabled(transitions)
+    return transitions
   }
 
   /** Executes a path from the start. @returns the state's name */

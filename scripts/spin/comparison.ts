@@ -2,11 +2,14 @@ import type { ShardResult } from '../../src/tools/explore/results.ts'
 import type { GraphSize } from './code-graph.ts'
 import type { ModelCheck } from './model-check.ts'
 
+/** What counts of what `explore --json` prints. */
+type ExploreOutcome = Pick<ShardResult, 'verdict' | 'bound' | 'executions' | 'steps' | 'seconds' | 'invariantId'>
+
 /** One mistake, or none, as both see it. */
 export interface Comparison {
   readonly variant: string | null
   readonly spin: ModelCheck
-  readonly explore: ShardResult
+  readonly explore: ExploreOutcome
   /** The kernel's own code under SPIN's bound. */
   readonly code: GraphSize
 }
@@ -32,7 +35,7 @@ export function asObject(comparison: Comparison): object {
     spin: {
       verdict: spin.verdict,
       preemptions: spin.bound,
-      assertion: spin.assertion,
+      invariant: spin.assertion?.replaceAll('_', '-') ?? null,
       steps: spin.steps,
       states: spin.states,
       graph: spin.graph,
@@ -42,7 +45,7 @@ export function asObject(comparison: Comparison): object {
     explore: {
       verdict: explore.verdict,
       preemptions: explore.bound,
-      invariant: explore.invariant,
+      invariant: explore.invariantId,
       steps: explore.verdict === 'violated' ? explore.steps : null,
       executions: explore.executions,
       graph: code,
@@ -55,7 +58,7 @@ export function asObject(comparison: Comparison): object {
 const rounded = (seconds: number): number => Math.round(seconds * 1000) / 1000
 
 /** Executions a second; null where there were too few to say. */
-const rate = ({ executions, seconds }: ShardResult): number | null =>
+const rate = ({ executions, seconds }: ExploreOutcome): number | null =>
   executions < LEAST_FOR_RATE ? null : Math.round(executions / seconds)
 
 const COLUMNS = [
