@@ -1,11 +1,12 @@
 import { isDeepStrictEqual } from 'node:util'
 import { UserError } from '../isa/user-error.ts'
 import { HostSystem } from '../tools/explore/host-system.ts'
+import { runPage } from '../tools/explore/page.ts'
 import { type ShardResult, scheduleOf } from '../tools/explore/results.ts'
 import { buildScenario, scenarioByName } from '../tools/explore/scenarios/index.ts'
 import { encodeSchedule, type Moment, replay, type Schedule } from '../tools/explore/schedule.ts'
 import type { Violation } from '../tools/explore/system.ts'
-import { timeline, timelinePage } from '../tools/explore/timeline.ts'
+import { timeline } from '../tools/explore/timeline.ts'
 import { writeText } from './explore-files.ts'
 import type { ExploreCommandOptions } from './explore-options.ts'
 import { decoderModule } from './program-host.ts'
@@ -60,8 +61,9 @@ function violationOf({ invariantId, invariant, because }: ShardResult): Violatio
 function writeFiles(schedule: Schedule, moments: readonly Moment[], violation: Violation | null, { save, html }: Wanted): void {
   if (save !== undefined) writeText(save, encodeSchedule(schedule), '--save')
   if (html === undefined) return
-  const title = `${schedule.scenario}${schedule.variant === null ? '' : `, ${schedule.variant}`}: ${violation?.invariant}`
-  writeText(html, timelinePage(title, violation?.because ?? '', moments, LANES), '--html')
+  const { title, variants } = scenarioByName(schedule.scenario)
+  const variant = variants.find(({ name }) => name === schedule.variant) ?? null
+  writeText(html, runPage({ schedule, title, variant, violation, moments, processes: LANES }), '--html')
 }
 
 /** Makes the run of a schedule on a model built anew. @throws UserError naming the step at which it stops being possible */

@@ -34,21 +34,21 @@ export function timeline(moments: readonly Moment[], processes: readonly string[
 }
 
 /** The processors, and whoever else does something. */
-function lanesOf(moments: readonly Moment[], processes: readonly string[]): string[] {
+export function lanesOf(moments: readonly Moment[], processes: readonly string[]): string[] {
   return processes.filter((process) => moments.some((moment) => moment.process === process) || process.startsWith('cpu'))
 }
 
-interface Column {
+export interface Column {
   readonly of: string
   readonly name: string
 }
 
-function columnsOf([{ values }]: readonly Moment[]): Column[] {
-  return Object.entries(values).flatMap(([of, own]) => Object.keys(own).map((name) => ({ of, name })))
+export function columnsOf([first]: readonly Moment[]): Column[] {
+  return Object.entries(first?.values ?? {}).flatMap(([of, own]) => Object.keys(own).map((name) => ({ of, name })))
 }
 
 /** Runs of columns of the same thing: `from` up to before `to`. */
-function groupsOf(columns: readonly Column[]): { of: string; from: number; to: number }[] {
+export function groupsOf(columns: readonly Column[]): { of: string; from: number; to: number }[] {
   const groups: { of: string; from: number; to: number }[] = []
   for (const [i, { of }] of columns.entries()) {
     const last = groups.at(-1)
@@ -58,36 +58,4 @@ function groupsOf(columns: readonly Column[]): { of: string; from: number; to: n
   return groups
 }
 
-const valueAt = ({ values }: Moment, { of, name }: Column): string => String(values[of]?.[name] ?? '')
-
-const escapeHtml = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`)
-
-/** The same as a page of its own: no script, nothing from elsewhere. */
-export function timelinePage(title: string, because: string, moments: readonly Moment[], processes: readonly string[]): string {
-  const columns = columnsOf(moments)
-  const rows = moments.map((moment, i) => {
-    const cells = processes.map((lane) =>
-      lane === moment.process
-        ? `<td class="${moment.preempts ? 'on preempts' : 'on'}">${escapeHtml(moment.choice)}</td>`
-        : '<td></td>',
-    )
-    const values = columns.map((column) => `<td><code>${escapeHtml(valueAt(moment, column))}</code></td>`)
-    return `<tr><td>${i + 1}</td>${cells.join('')}${values.join('')}</tr>`
-  })
-  const heads = ['step', ...processes, ...columns.map(({ of, name }) => `${of} ${name}`)]
-  return `<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>${escapeHtml(title)}</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; max-width: 80rem }
-table { border-collapse: collapse } th, td { border: 1px solid #ccc; padding: .25rem .6rem; text-align: left; vertical-align: top }
-.on { background: #e4efff } .preempts { background: #ffe2c8 } .broken { background: #ffd9d9 }
-</style>
-<h1>${escapeHtml(title)}</h1>
-<p class="broken">${escapeHtml(because)}</p>
-<table><tr>${heads.map((name) => `<th>${escapeHtml(name)}</th>`).join('')}</tr>
-${rows.join('\n')}
-</table>
-<p>Shaded: the step's processor; orange: the task that was there is preempted.</p>
-</html>
-`
-}
+export const valueAt = ({ values }: Moment, { of, name }: Column): string => String(values[of]?.[name] ?? '')

@@ -4,7 +4,6 @@ import { HostSystem } from '../../../src/tools/explore/host-system.ts'
 import { buildScenario, scenarioByName, scenarios } from '../../../src/tools/explore/scenarios/index.ts'
 import { decodeSchedule, encodeSchedule, replay } from '../../../src/tools/explore/schedule.ts'
 import { Search } from '../../../src/tools/explore/search.ts'
-import { timelinePage } from '../../../src/tools/explore/timeline.ts'
 import { icedModule } from '../../machine/bare-host.ts'
 
 const decoder = icedModule()
@@ -121,12 +120,6 @@ describe('schedules', () => {
     ['{"format":"worldswitch schedule","version":2}', /version/],
   ])('a file that is no schedule is refused: %s', (text, because) => {
     expect(() => decodeSchedule(text, 'f')).toThrow(because)
-  })
-
-  test('the page holds every step and loads nothing', () => {
-    const page = timelinePage('a <title>', 'because', found.moments, ['cpu0', 'cpu1', 'clock'])
-    expect(page.match(/<tr>/g)).toHaveLength(found.moments.length + 1)
-    expect(page).not.toMatch(/<title>a <title>|src=|href=|<script/)
   })
 })
 
