@@ -32,6 +32,8 @@ export interface TestHostOptions {
   physicalBytes?: number
   strictSigaltstack?: boolean
   splitLockDetect?: string
+  /** What firmware leaves to the kernel. */
+  firmware?: (machine: Machine) => void
 }
 
 /** A booted host without programs. */
@@ -42,6 +44,7 @@ export function bootHost(options: TestHostOptions = {}): Kernel {
     physicalBytes: options.physicalBytes ?? 64 << 20,
     decoder: icedModule(),
   })
+  options.firmware?.(machine)
   const profile = kernelProfile(options.profile ?? 'linux-6.12')
   const { splitLockDetect } = options
   return bootKernel(machine, {

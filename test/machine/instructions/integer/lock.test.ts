@@ -1,12 +1,15 @@
 import { describe, expect, it } from 'vitest'
+import { parseCpuSpec } from '../../../../src/isa/cpu-grammar.ts'
 import { HOST_EXIT_EXCEPTION } from '../../../../src/machine/exits.ts'
-import { BareHost } from '../../bare-host.ts'
+import { Machine } from '../../../../src/machine/machine.ts'
+import { BareHost, icedModule } from '../../bare-host.ts'
 
 const MSR_TEST_CTRL = 0x33
 const RBX = 3
 const ADD = [0xf0, 0x48, 0x83, 0x03, 1] // lock add qword ptr [rbx], 1
 const XCHG = [0x48, 0x87, 0x03] // xchg [rbx], rax
 const PLAIN_ADD = ADD.slice(1)
+const CMPXCHG16B = [0xf0, 0x48, 0x0f, 0xc7, 0x0b] // lock cmpxchg16b [rbx]
 
 function run(code: number[], address: number, detection: boolean): { vector: number; errorCode: number; host: BareHost } {
   const host = BareHost.withCode([...code, 0xcc])
@@ -22,22 +25,65 @@ describe('split locks', () => {
   it.each([
     ['LOCK ADD', ADD],
     ['XCHG with memory', XCHG],
-  ])('[SLD-02] %s across a line raises #AC(0) with detection on, before memory changes', (_, code) => {
+  ])('%s across a line raises #AC(0) with detection on, before memory changes [SLD-02]', (_, code) => {
     const { vector, errorCode, host } = run(code, 0x2007c, true)
     expect([vector, errorCode, host.ctx.rip]).toEqual([17, 0, 0x10000n])
     expect(host.ctx.reg(0)).toBe(0x1234n)
     expect([...host.read(0x2007c, 8)]).toEqual([0, 0, 0, 0, 0, 0, 0, 0])
   })
 
-  it('[SLD-03] with detection off it is executed', () => {
+  it('with detection off it is executed [SLD-03]', () => {
     const { vector, host } = run(ADD, 0x2007c, false)
     expect(vector).toBe(3)
     expect(host.read(0x2007c, 1)[0]).toBe(1)
   })
 
-  it('[SLD-01] misaligned inside one line, or without LOCK, is not split', () => {
+  it('misaligned inside one line, or without LOCK, is not split [SLD-01]', () => {
     expect(run(ADD, 0x20071, true).vector).toBe(3)
     expect(run(PLAIN_ADD, 0x2007c, true).vector).toBe(3)
+  })
+
+  it.each([
+    ['inside a line', 0x20008],
+    ['across lines', 0x20038],
+  ])('a misaligned CMPXCHG16B %s is #GP, not #AC, with and without detection and LOCK [SLD-04]', (_, address) => {
+    for (const code of [CMPXCHG16B, CMPXCHG16B.slice(1)])
+      for (const detection of [true, false]) expect(run(code, address, detection)).toMatchObject({ vector: 13, errorCode: 0 })
+    expect(run(CMPXCHG16B, 0x20040, true).vector).toBe(3)
+  })
+})
+
+describe('MSR_TEST_CTRL and MSR_IA32_CORE_CAPS', () => {
+  const MSR_IA32_CORE_CAPS = 0xcf
+  const GP = 13
+  const processorOf = (spec: string) => {
+    const options = { model: parseCpuSpec(spec), decoder: icedModule(), processors: 1, physicalBytes: 1 << 20 }
+    return new Machine(options).processors[0]
+  }
+
+  it('bits 29 and 31 can be written, any other is #GP; the capabilities cannot be [SLD-07]', () => {
+    const processor = processorOf('SapphireRapids')
+    for (const bit of [29n, 31n]) {
+      expect(processor.wrmsr(MSR_TEST_CTRL, 1n << bit)).toBe(0)
+      expect(processor.rdmsr(MSR_TEST_CTRL)).toBe(1n << bit)
+    }
+    const before = processor.rdmsr(MSR_TEST_CTRL)
+    for (let bit = 0n; bit < 64n; bit++)
+      if (bit !== 29n && bit !== 31n) expect(processor.wrmsr(MSR_TEST_CTRL, 1n << bit), `bit ${bit}`).toBe(GP)
+    expect(processor.rdmsr(MSR_TEST_CTRL)).toBe(before)
+    expect(processor.rdmsr(MSR_IA32_CORE_CAPS)).toBe(0x20n)
+    for (const value of [0n, 0x20n]) expect(processor.wrmsr(MSR_IA32_CORE_CAPS, value)).toBe(GP)
+  })
+
+  it.each([
+    ['Skylake-Server', false, false],
+    ['EPYC-Genoa', false, false],
+    ['Icelake-Server', true, false],
+    ['SapphireRapids', true, true],
+  ])('%s: RDMSR of the first works: %s, of the second: %s; else #GP [SLD-07]', (spec, control, capabilities) => {
+    const processor = processorOf(spec)
+    expect([processor.hasMsr(MSR_TEST_CTRL), processor.hasMsr(MSR_IA32_CORE_CAPS)]).toEqual([control, capabilities])
+    if (!control) expect(processor.wrmsr(MSR_TEST_CTRL, 0n)).toBe(GP)
   })
 })
 
