@@ -71,20 +71,8 @@ function restoreCollection(value: object): Restorer | null {
     const values = value.slice()
     return () => value.set(values)
   }
-  if (value instanceof Map) {
-    const entries = [...value]
-    return whenChanged(value, ['set', 'delete', 'clear'], () => {
-      value.clear()
-      for (const [key, content] of entries) value.set(key, content)
-    })
-  }
-  if (value instanceof Set) {
-    const values = [...value]
-    return whenChanged(value, ['add', 'delete', 'clear'], () => {
-      value.clear()
-      for (const member of values) value.add(member)
-    })
-  }
+  if (value instanceof Map) return restoreMap(value)
+  if (value instanceof Set) return restoreSet(value)
   return null
 }
 
@@ -96,23 +84,54 @@ function restoreArray(target: unknown[]): Restorer {
   }
 }
 
-/** Restores a map or set only if one of its changing methods was called since. */
-function whenChanged(target: object, methods: readonly string[], restore: Restorer): Restorer {
-  const record = target as Record<string, (...args: unknown[]) => unknown>
-  let changed = false
-  for (const name of methods) {
-    const method = record[name]
-    Object.defineProperty(target, name, {
-      configurable: true,
-      value: (...args: unknown[]) => {
-        changed = true
-        return method.apply(target, args)
-      },
-    })
+/** A method of one collection, which from now on tells `before` of each call. */
+function intercept<T extends object, K extends keyof T>(target: T, name: K, before: (argument: unknown) => void): void {
+  const method = target[name] as (...args: unknown[]) => unknown
+  const value = (first?: unknown, second?: unknown) => {
+    before(first)
+    return method.call(target, first, second)
   }
+  Object.defineProperty(target, name, { configurable: true, value })
+}
+
+/** Only keys that were set since; after a deletion all, for their order. */
+function restoreMap(target: Map<unknown, unknown>): Restorer {
+  const values = new Map(target)
+  const { set, delete: remove, clear } = target
+  const keys: unknown[] = []
+  let all = false
+  intercept(target, 'set', (key) => keys.push(key))
+  for (const name of ['delete', 'clear'] as const)
+    intercept(target, name, () => {
+      all = true
+    })
+  return () => {
+    if (all) {
+      clear.call(target)
+      for (const [key, value] of values) set.call(target, key, value)
+    } else
+      for (const key of keys) {
+        if (values.has(key)) set.call(target, key, values.get(key))
+        else remove.call(target, key)
+      }
+    all = false
+    keys.length = 0
+  }
+}
+
+/** Only if it was changed since. */
+function restoreSet(target: Set<unknown>): Restorer {
+  const values = [...target]
+  const { add, clear } = target
+  let changed = false
+  for (const name of ['add', 'delete', 'clear'] as const)
+    intercept(target, name, () => {
+      changed = true
+    })
   return () => {
     if (!changed) return
-    restore()
+    clear.call(target)
+    for (const value of values) add.call(target, value)
     changed = false
   }
 }
