@@ -46,7 +46,7 @@ export function asObject(comparison: Comparison): object {
       verdict: explore.verdict,
       preemptions: explore.bound,
       invariant: explore.invariantId,
-      steps: explore.verdict === 'violated' ? explore.steps : null,
+      steps: exploreSteps(explore),
       executions: explore.executions,
       graph: code,
       seconds: explore.seconds,
@@ -54,6 +54,9 @@ export function asObject(comparison: Comparison): object {
     },
   }
 }
+
+/** Of the counterexample. */
+const exploreSteps = ({ verdict, steps }: ExploreOutcome): number | null => (verdict === 'violated' ? steps : null)
 
 const rounded = (seconds: number): number => Math.round(seconds * 1000) / 1000
 
@@ -66,6 +69,7 @@ const COLUMNS = [
   ['spin', -9],
   ['explore', -9],
   ['preempt.', 8],
+  ['steps', 8],
   ['states', 7],
   ['executions', 11],
   ['spin+gcc s', 11],
@@ -85,12 +89,14 @@ export const tableHead = (): string => line(COLUMNS.map(([title]) => title))
 
 export function tableRow(comparison: Comparison): string {
   const { variant, spin, explore, code } = comparison
+  const ownSteps = (steps: number | null) => (steps === null ? '-' : `${steps}`)
   const size = ({ states, transitions }: GraphSize) => `${states} / ${transitions}`
   const row = line([
     variant ?? '(good code)',
     spin.verdict,
     explore.verdict,
     spin.bound === explore.bound ? `${spin.bound}` : `${spin.bound} / ${explore.bound}`,
+    `${ownSteps(spin.steps)} / ${ownSteps(exploreSteps(explore))}`,
     `${spin.states}`,
     `${explore.executions}`,
     spin.buildSeconds.toFixed(2),

@@ -111,8 +111,9 @@ function impossible(system: System, possible: readonly Transition[], step: Sched
 /** Steps that minimizing may take: a long run is left as long as it is by then. */
 const MINIMIZING = 2_000_000
 
-/** Leaves out steps as long as the same invariant breaks without them. */
+/** Leaves out steps as long as the same invariant breaks without them, and without more preemptions than before. */
 export function minimize(system: System, schedule: readonly Transition[], violation: Violation): readonly Transition[] {
+  const preemptions = preemptionsOf(schedule)
   let best = schedule
   let left = MINIMIZING
   for (let again = true; again; ) {
@@ -120,13 +121,16 @@ export function minimize(system: System, schedule: readonly Transition[], violat
     for (let i = best.length - 1; i >= 0 && left > 0; i--) {
       left -= best.length
       const shorter = tryWithout(system, best, i, violation.invariant)
-      if (shorter === null) continue
+      // Without a task's last step a change of task may become a preemption.
+      if (shorter === null || preemptionsOf(shorter) > preemptions) continue
       best = shorter
       again = true
     }
   }
   return best
 }
+
+const preemptionsOf = (steps: readonly Transition[]): number => steps.filter(({ preempts }) => preempts).length
 
 function tryWithout(
   system: System,

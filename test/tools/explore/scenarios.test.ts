@@ -18,6 +18,7 @@ describe('mistakes put back are found', () => {
     (_name, scenario, variant) => {
       const found = explore(scenario, { decoder, variant, bound: 1 })
       expect(found).toMatchObject({ verdict: 'violated', variant })
+      expect(found.moments.filter(({ preempts }) => preempts)).toHaveLength(found.bound)
       expect(found.steps).toBeLessThanOrEqual(MOST_STEPS)
     },
   )
