@@ -26,7 +26,7 @@ export async function searchInProcesses(scenario: Scenario, options: ExploreComm
   const workers = new Workers(options.threads)
   const onInterrupt = (): void => workers.stop('interrupted')
   process.once('SIGINT', onInterrupt)
-  const telling = setInterval(() => process.stderr.write(`${workers.line}\n`), SILENT_MS)
+  const telling = setInterval(() => workers.tell(), SILENT_MS)
   try {
     await workers.run((index) => argumentsOf(scenario, options, index))
   } finally {
@@ -83,6 +83,10 @@ class Workers {
       memory: sum(({ memory }) => memory),
     }
     return `${progressLine(all, performance.now() - this.started)}, ${done} of ${this.count} shards done`
+  }
+
+  tell(): void {
+    if (this.progress.length > 0) process.stderr.write(`${this.line}\n`)
   }
 
   /** Starts them, and waits until each has ended. */
@@ -151,6 +155,15 @@ function lastWords(said: string, code: number | null, signal: string | null): st
 
 /** The worker's side: searches as its parent wants, tells how far it is, and ends with its parent. */
 export async function answerParent(search: (outside: Outside) => Promise<ShardResult | null>): Promise<number> {
+  if (process.send === undefined) {
+    throw new UserError({
+      code: 'bad-arguments',
+      what: 'nobody to answer',
+      where: '--worker',
+      because: 'it is for processes that explore starts itself',
+      fix: 'use --threads',
+    })
+  }
   let atMost = Number.POSITIVE_INFINITY
   let told = performance.now()
   const tell = (report: Report): void => void process.send?.(report, undefined, undefined, () => {})
@@ -171,12 +184,10 @@ export async function answerParent(search: (outside: Outside) => Promise<ShardRe
   })
   if (result === null) return EXIT_INTERRUPTED
   return new Promise((resolve) => {
-    if (process.send === undefined) resolve(EXIT_FAILURE)
-    else
-      process.send({ result } satisfies Report, undefined, undefined, () => {
-        process.removeAllListeners('disconnect')
-        process.disconnect()
-        resolve(0)
-      })
+    process.send!({ result } satisfies Report, undefined, undefined, () => {
+      process.removeAllListeners('disconnect')
+      process.disconnect()
+      resolve(0)
+    })
   })
 }
