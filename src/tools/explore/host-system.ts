@@ -146,7 +146,7 @@ export class HostSystem implements System {
     this.timer = new HostTransition(kernel.cpus.length, 'timer', kernel.cpus.length * (names.length + OTHER_CHOICES), false)
     this.waiting = kernel.cpus.map(({ id }) => ({ process: id, accesses: newAccesses() }))
     for (const task of tasks) this.park(task)
-    this.objects = new ObjectSnapshot([
+    const changing = [
       kernel.clock,
       kernel.machine,
       kernel.splitLock,
@@ -160,7 +160,8 @@ export class HostSystem implements System {
       ...tasks.map((task) => task.fpu.fpstate),
       ...tasks.map((task) => task.pending),
       ...model.objects,
-    ])
+    ]
+    this.objects = new ObjectSnapshot(changing, [kernel.model, kernel.profile, kernel.xstate])
     this.touched = kernel.pages.touched
     this.memory = new MemorySnapshot(kernel.machine.mem.u8)
     for (const { at, length } of model.memory) this.memory.add(at, length)
@@ -264,7 +265,8 @@ export class HostSystem implements System {
 
   execute(transition: Transition, isKnown = false): Accesses {
     const { recorder } = this
-    recorder.begin()
+    // Of a step that is known nobody asks for the accesses.
+    if (!isKnown) recorder.begin()
     try {
       this.perform(transition as HostTransition)
     } catch (error) {

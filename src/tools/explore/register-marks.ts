@@ -51,8 +51,9 @@ export class RegisterMarks {
     this.left = { vector: 0, tiles: 0, pkru }
   }
 
-  /** Its owner runs on `cpu` now. What is wrong goes to `progress.wrong`. */
+  /** Its owner runs on `cpu` now. What is wrong goes to `progress.wrong`. Steps that are known are not looked at again. */
   mustHold(cpu: HostCpu, progress: { wrong: string }): void {
+    if (!this.recorder.recording) return
     this.recorder.read(this.cells[cpu.id])
     const { mem } = cpu.kernel.machine
     const file = cpu.processor.registerFile

@@ -12,8 +12,12 @@ export class ObjectSnapshot {
   private readonly seen = new Set<object>()
   private readonly restorers: Restorer[] = []
 
-  /** @param roots objects whose properties change; arrays, maps, sets and plain records in them are included */
-  constructor(roots: Iterable<object>) {
+  /**
+   * @param roots objects whose properties change; arrays, maps, sets and plain records in them are included
+   * @param facts plain records that nobody changes
+   */
+  constructor(roots: Iterable<object>, facts: Iterable<object> = []) {
+    for (const fact of facts) this.seen.add(fact)
     for (const root of roots) this.add(root)
   }
 

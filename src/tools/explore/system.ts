@@ -37,7 +37,7 @@ export interface System {
   blocked(): readonly { readonly process: number; readonly accesses: Accesses }[]
   /**
    * One step. Gives what it touched, valid until the next step; `violation` says what it broke.
-   * @param isKnown it was executed from this state before and broke nothing: invariants need not be looked at again
+   * @param isKnown it was executed from this state before: what it touches and breaks is known, and need not be looked at again
    */
   execute(transition: Transition, isKnown?: boolean): Accesses
   readonly violation: Violation | null
