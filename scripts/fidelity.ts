@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, sep } from 'node:path'
 import { rules } from '../src/rules/index.ts'
-import { documentOf, type Evidence, unknownIds, unproved } from './fidelity/document.ts'
+import { documentOf, type Evidence, missingChecks, unknownIds, unproved } from './fidelity/document.ts'
 import { proofsOf } from './fidelity/proofs.ts'
 import { UNMET } from './fidelity/unmet.ts'
 
@@ -23,6 +23,7 @@ const files = readdirSync('test', { recursive: true, encoding: 'utf8' })
 const evidence: Evidence = { rules, proofs: files.flatMap((file) => proofsOf(file, readFileSync(file, 'utf8'))), unmet: UNMET }
 
 const complaints = unknownIds(evidence).map((what) => `no such rule: ${what}`)
+complaints.push(...missingChecks(evidence).map((id) => `no test makes the check ${id}`))
 const open = unproved(evidence)
 const text = documentOf(evidence)
 if (options.includes('--check')) {

@@ -9,7 +9,7 @@ export interface Agreement {
   readonly rules: Readonly<Partial<Record<Subject, string>>>
 }
 
-export type Subject = 'PERM' | 'GFPU' | 'XSAVE' | 'CET'
+export type Subject = 'PERM' | 'GFPU' | 'XSAVE' | 'CET' | 'SLD'
 
 /** Scenarios of the recordings in test/fixtures/oracle, by the start of their names. */
 export const SCENARIOS: readonly Agreement[] = [

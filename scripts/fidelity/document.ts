@@ -1,5 +1,6 @@
 import { basename } from 'node:path'
 import type { Rule } from '../../src/rules/index.ts'
+import { SLD_CHECKS } from '../../src/rules/sld.ts'
 import { agreements, PROGRAMS } from './agreements.ts'
 import type { Proof } from './proofs.ts'
 
@@ -13,7 +14,11 @@ const SUBJECTS: readonly { readonly prefix: string; readonly title: string }[] =
   { prefix: 'GFPU', title: "The guest's FPU" },
   { prefix: 'XSAVE', title: "KVM's XSAVE ioctls" },
   { prefix: 'CET', title: 'CET and supervisor components' },
+  { prefix: 'SLD', title: 'Split-lock detection' },
 ]
+
+/** Checks that a subject asks for beside its rules, by their IDs. */
+export const CHECKS: readonly string[] = Array.from({ length: SLD_CHECKS }, (_, i) => `SLD-T${i + 1}`)
 
 export interface Evidence {
   readonly rules: readonly Rule[]
@@ -42,13 +47,19 @@ export function unproved({ rules, proofs, unmet }: Evidence): string[] {
   return rules.map(({ id }) => id).filter((id) => !proved.has(id) && !(id in unmet))
 }
 
+/** Checks that no test makes. */
+export function missingChecks({ proofs }: Evidence): string[] {
+  const made = new Set(proofs.flatMap(({ checks }) => checks))
+  return CHECKS.filter((id) => !made.has(id))
+}
+
 export function documentOf(evidence: Evidence): string {
   const { rules, proofs, unmet } = evidence
   const open = unproved(evidence)
   const lines = [
     '# What is modelled, and what proves it',
     '',
-    'Every rule of extended state that the model follows, the tests that prove it, and the recordings of real kernels',
+    'Every rule of extended state and of split locks that the model follows, the tests that prove it, and the recordings of real kernels',
     '(`npm run oracle`) or programs of the kernel (`npm run conformance`) that show it too. Written by `npm run fidelity` from',
     '`src/rules` and the names of the tests; `npm run fidelity -- --check` fails when it is not current. `npm run mutate` breaks',
     'the line behind a rule and expects its test to fail.',
@@ -73,6 +84,10 @@ export function documentOf(evidence: Evidence): string {
       const agrees = (recorded.get(id) ?? []).map(asCode).join('<br>')
       lines.push(`| ${id} | ${asText(says)} | ${tests === '' ? 'not yet proved' : tests} | ${agrees} |`)
     }
+    const checks = CHECKS.filter((id) => id.startsWith(`${prefix}-`))
+    if (checks.length === 0) continue
+    lines.push('', '| check | made by |', '|---|---|')
+    for (const check of checks) lines.push(`| ${check} | ${linksTo(proofs.filter((proof) => proof.checks.includes(check)))} |`)
   }
   lines.push('', '## Not met', '')
   const reasons = Object.entries(unmet).map(([id, reason]) => `- ${id}: ${reason}`)
@@ -81,9 +96,10 @@ export function documentOf(evidence: Evidence): string {
   return lines.join('\n')
 }
 
+const testsOf = (proofs: readonly Proof[], id: string): string => linksTo(proofs.filter(({ ids }) => ids.includes(id)))
+
 /** `permissions.test.ts`: a name; another name. At most a few of them. */
-function testsOf(proofs: readonly Proof[], id: string): string {
-  const own = proofs.filter(({ ids }) => ids.includes(id))
+function linksTo(own: readonly Proof[]): string {
   // A test that names few rules is about this one.
   const shown = [...own].sort((a, b) => a.ids.length - b.ids.length).slice(0, SHOWN)
   const byFile = new Map<string, string[]>()

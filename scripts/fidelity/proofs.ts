@@ -10,11 +10,15 @@ export interface Proof {
   readonly name: string
   /** As written, ranges spread out. */
   readonly ids: readonly string[]
+  /** Checks among them: they are no rules. */
+  readonly checks: readonly string[]
   /** IDs that stand at the ends of ranges or alone: those must exist. */
   readonly named: readonly string[]
 }
 
-const RULE_ID = /^(PERM|GFPU|XSAVE|CET)-(\d+)([a-z]?)$/
+const RULE_ID = /^(PERM|GFPU|XSAVE|CET|SLD)-(\d+)([a-z]?)$/
+/** A check that a subject asks for beside its rules: `SLD-T6`. */
+const CHECK_ID = /^[A-Z]+-T\d+$/
 const TEST_FUNCTIONS = new Set(['test', 'it', 'describe'])
 
 /** Every test of one source file whose name has rule IDs, in the order of the file. */
@@ -89,7 +93,8 @@ function proofOf(file: string, title: string): Proof | null {
   const match = idsAtEnd(title.trim())
   if (match === null) return null
   const { ids, named } = rulesOf(match[2])
-  return ids.length === 0 ? null : { file, name: match[1].trim(), ids, named }
+  const checks = match[2].split(',').flatMap((part) => part.trim().match(CHECK_ID) ?? [])
+  return ids.length + checks.length === 0 ? null : { file, name: match[1].trim(), ids, checks, named }
 }
 
 /** The rules that a test's full name has in brackets, its groups' included. */

@@ -1,5 +1,5 @@
 /**
- * One rule of how Linux treats a guest's extended state, in a sentence of our own. IDs never change meaning; tests, refusals and
+ * One rule of how Linux treats a guest's extended state or split locks, in a sentence of our own. IDs never change meaning; tests, refusals and
  * `docs/fidelity.md` name them.
  */
 export interface Rule {

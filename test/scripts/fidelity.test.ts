@@ -1,9 +1,20 @@
 import { describe, expect, test } from 'vitest'
 import { agreements } from '../../scripts/fidelity/agreements.ts'
-import { documentOf, unknownIds, unproved } from '../../scripts/fidelity/document.ts'
+import { documentOf, missingChecks, unknownIds, unproved } from '../../scripts/fidelity/document.ts'
 import { proofsOf } from '../../scripts/fidelity/proofs.ts'
 
 const ids = (text: string) => proofsOf('test/a.test.ts', text).map((proof) => proof.ids.join(' '))
+
+test('checks are named beside rules, and are none', () => {
+  const proofs = proofsOf('test/a.test.ts', "test('a [SLD-T6, SLD-33, -35]', f)\ntest('b [SLD-T11]', f)\ntest('c [SLD-T]', f)")
+  expect(proofs.map(({ ids, checks }) => [ids, checks])).toEqual([
+    [['SLD-33', 'SLD-35'], ['SLD-T6']],
+    [[], ['SLD-T11']],
+  ])
+  const missing = missingChecks({ rules: [], proofs, unmet: {} })
+  expect(missing).toHaveLength(14)
+  expect(missing).not.toContain('SLD-T6')
+})
 
 describe('rule IDs in names of tests', () => {
   test.each([
@@ -38,7 +49,7 @@ const rules = [
   { id: 'PERM-01', says: 'One | two.', source: 's' },
   { id: 'PERM-02', says: 'Three.', source: 's' },
 ]
-const proof = (...named: string[]) => ({ file: 'test/a.test.ts', name: 'it holds', ids: named, named })
+const proof = (...named: string[]) => ({ file: 'test/a.test.ts', name: 'it holds', ids: named, checks: [], named })
 
 test('an ID that is no rule is told with the test that names it, unless its subject has no rows', () => {
   expect(unknownIds({ rules, proofs: [proof('PERM-01', 'PERM-99', 'GFPU-01')], unmet: {} })).toEqual([
