@@ -13,8 +13,6 @@ Exit status 1 when good code does not hold as it should, a mistake is not found,
 2 when a search could not be made.
 `
 const MOST_STEPS = 25
-/** Preemptions that a variant needs, where they are more than the scenario's own bound. */
-const NEEDED: Readonly<Record<string, number>> = { 'stale-owner': 2 }
 
 interface Job {
   readonly scenario: Scenario
@@ -48,11 +46,9 @@ function options(): Options {
 }
 
 function run({ scenario, variant }: Job, asked: string | undefined): Promise<ShardResult> {
-  const needed = variant === null ? undefined : NEEDED[variant]
-  const bound = asked ?? needed?.toString()
   const args = ['dist/cli/worldswitch.js', 'explore', scenario.name, '--json']
   if (variant !== null) args.push('--variant', variant)
-  if (bound !== undefined) args.push('--bound', bound)
+  if (asked !== undefined) args.push('--bound', asked)
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
     let text = ''

@@ -3,10 +3,12 @@ import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { exploreTable, type Listed, type TableName } from './scenarios/explore-tables.ts'
 
 const FOLDER = 'docs/scenarios'
-const OTHER_PAGES = ['docs/split-lock.md']
+const OTHER_PAGES = ['docs/split-lock.md', 'docs/explore.md']
 const BLOCK = /<!-- run: worldswitch (.*?) -->\n[\s\S]*?<!-- end -->/g
+const TABLE = /<!-- table: (scenarios|invariants|variants) of explore -->\n[\s\S]*?<!-- end -->/g
 /** What a search took is not what it found. */
 const TIME = /, \d+\.\d s$/gm
 
@@ -20,15 +22,25 @@ function outputOf(command: string): string {
   return ran.stdout.trimEnd().replace(TIME, '')
 }
 
+const listed = (): Listed[] =>
+  outputOf('explore --list --json')
+    .split('\n')
+    .map((line) => JSON.parse(line))
+
 const scenarioPages = readdirSync(FOLDER).filter((file) => file.endsWith('.md'))
 let stale = 0
 for (const path of [...scenarioPages.map((name) => join(FOLDER, name)), ...OTHER_PAGES]) {
   const before = readFileSync(path, 'utf8')
-  const after = before.replace(
-    BLOCK,
-    (_block, command: string) =>
-      `<!-- run: worldswitch ${command} -->\n\`\`\`\n$ worldswitch ${command}\n${outputOf(command)}\n\`\`\`\n<!-- end -->`,
-  )
+  const after = before
+    .replace(
+      BLOCK,
+      (_block, command: string) =>
+        `<!-- run: worldswitch ${command} -->\n\`\`\`\n$ worldswitch ${command}\n${outputOf(command)}\n\`\`\`\n<!-- end -->`,
+    )
+    .replace(
+      TABLE,
+      (_block, what: TableName) => `<!-- table: ${what} of explore -->\n${exploreTable(what, listed())}\n<!-- end -->`,
+    )
   if (after === before) continue
   stale++
   if (values.check) process.stdout.write(`${path} is not current: npm run scenarios\n`)

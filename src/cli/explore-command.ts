@@ -3,7 +3,14 @@ import { getHeapStatistics } from 'node:v8'
 import { UserError } from '../isa/user-error.ts'
 import { type Exploration, type ExploreProgress, exploreInSlices, type MemoryUse } from '../tools/explore/explore.ts'
 import { mergeResults, parseResult, resultOf, type ShardResult } from '../tools/explore/results.ts'
-import { buildScenario, type Scenario, scenarioByName, scenarios } from '../tools/explore/scenarios/index.ts'
+import {
+  buildScenario,
+  defaultBound,
+  defaultKernel,
+  type Scenario,
+  scenarioByName,
+  scenarios,
+} from '../tools/explore/scenarios/index.ts'
 import { decodeSchedule } from '../tools/explore/schedule.ts'
 import { readText } from './explore-files.ts'
 import type { ExploreCommandOptions } from './explore-options.ts'
@@ -43,7 +50,10 @@ function list(json: boolean): number {
   const decoder = decoderModule()
   for (const scenario of scenarios) {
     const { name, title, kernel, bound } = scenario
-    const variants = scenario.variants.map(({ name: variant, mistake }) => ({ name: variant, mistake }))
+    const variants = scenario.variants.map(({ name: variant, mistake, source }) => {
+      const about = { kernel: defaultKernel(scenario, variant), bound: defaultBound(scenario, variant) }
+      return { name: variant, mistake, source, ...about }
+    })
     const invariants = buildScenario(scenario, { decoder }).invariants.map(({ id, name: says }) => ({ name: id, says }))
     if (json) {
       print(JSON.stringify({ name, title, kernel, bound, invariants, variants }))
@@ -98,7 +108,7 @@ async function search(scenario: Scenario, options: ExploreCommandOptions, outsid
   const found = await inTurns(slices, outside)
   if (found === null) return null
   const seconds = (performance.now() - started) / 1000
-  return resultOf(found, { upTo: bound ?? scenario.bound, reduction, shard: shard ?? null, seconds })
+  return resultOf(found, { upTo: bound ?? defaultBound(scenario, options.variant), reduction, shard: shard ?? null, seconds })
 }
 
 async function inTurns(slices: ReturnType<typeof exploreInSlices>, { tell, isOver }: Outside): Promise<Exploration | null> {

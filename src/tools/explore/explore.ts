@@ -1,5 +1,5 @@
 import { HostSystem } from './host-system.ts'
-import { buildScenario, defaultKernel, type Scenario } from './scenarios/index.ts'
+import { buildScenario, defaultBound, defaultKernel, type Scenario } from './scenarios/index.ts'
 import { MAX_STEPS, type Moment, minimize, replay, type Schedule } from './schedule.ts'
 import { Search, type SearchResult } from './search.ts'
 import type { Violation } from './system.ts'
@@ -86,7 +86,7 @@ export function* exploreInSlices(scenario: Scenario, options: ExploreOptions): G
   }
   const nothing = { ...about, exhaustive: false, stopped: null, violation: null, schedule: null, moments: [] }
   const tally = new Tally(options)
-  const last = options.bound ?? scenario.bound
+  const last = options.bound ?? defaultBound(scenario, variant)
   for (let bound = 0; bound <= Math.min(last, atMost()); bound++) {
     const search = new Search(system, searchOptions(options, bound, tally.executions))
     let result = search.run(SLICE_RUNS)

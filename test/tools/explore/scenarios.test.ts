@@ -11,7 +11,7 @@ const MOST_STEPS = 25
 
 describe('mistakes put back are found', () => {
   // Needs two preemptions, and tens of thousands of runs: `npm run explore:all` finds it.
-  const quick = ({ name }: { name: string }) => name !== 'stale-owner'
+  const quick = ({ bound = 0 }: { bound?: number }) => bound < 2
   const all = scenarios.flatMap((scenario) => scenario.variants.filter(quick).map((variant) => ({ scenario, variant })))
   test.each(all.map(({ scenario, variant }) => [`${scenario.name}: ${variant.mistake}`, scenario, variant.name] as const))(
     '%s [SLD-T13, SLD-58]',

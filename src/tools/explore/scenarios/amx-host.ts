@@ -24,6 +24,8 @@ export interface XstateVariant {
   readonly source: string
   /** The mistake is one of this design. */
   readonly kernel?: string
+  /** Preemptions that it takes. */
+  readonly bound?: number
   readonly apply: (host: AmxHost) => void
 }
 

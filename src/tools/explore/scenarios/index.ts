@@ -14,6 +14,8 @@ export interface VariantFacts {
   readonly source: string
   /** The mistake is one of this design: it is built with this profile unless another is asked for. */
   readonly kernel?: string
+  /** Preemptions that it takes, where they are more than the scenario's own bound. */
+  readonly bound?: number
 }
 
 /** A model that ships: what runs, what must hold, and the mistakes it is known to find. */
@@ -152,6 +154,11 @@ function pick(invariants: readonly Invariant[], ids: readonly string[], scenario
 /** The profile a scenario, or a mistake in it, is built with where no other is asked for. */
 export function defaultKernel({ kernel, variants }: Scenario, variant: string | null | undefined): string {
   return variants.find(({ name }) => name === variant)?.kernel ?? kernel
+}
+
+/** Preemptions up to which a scenario, or a mistake in it, is searched where nothing else is asked for. */
+export function defaultBound({ bound, variants }: Scenario, variant: string | null | undefined): number {
+  return Math.max(bound, variants.find(({ name }) => name === variant)?.bound ?? 0)
 }
 
 /**

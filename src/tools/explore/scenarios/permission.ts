@@ -63,7 +63,7 @@ export function permission(options: {
   const [asking, first, second] = host.tasks
   place(host, [asking, 3, 0], [first, 2, 1], [second, 1, 0])
   const record = groupPermission(asking, true)
-  const seen = { whenLocked: -1, atFirst: record.statePerm }
+  const seen = { whenLocked: -1, granted: record.statePerm }
   const cell = host.recorder.cell('guest permission')
   const touching = (body: (task: Task) => Preemptible<void>, task: Task) =>
     (function* (): Preemptible<void> {
@@ -73,6 +73,7 @@ export function permission(options: {
         const step = steps.next()
         // Here and not in the check: steps that are known are not checked again.
         if (record.locked && seen.whenLocked < 0) seen.whenLocked = record.statePerm
+        seen.granted |= record.statePerm
         if (step.done) return
         yield step.value
       }
@@ -95,7 +96,8 @@ export function permission(options: {
 
 interface Seen {
   whenLocked: number
-  readonly atFirst: number
+  /** Every bit that was ever there. */
+  granted: number
 }
 type Record = ReturnType<typeof groupPermission>
 
@@ -110,11 +112,11 @@ function neverAfterLock(record: Record, seen: Seen): Invariant {
   }
 }
 
-function neverShrinks(record: Record, { atFirst }: Seen): Invariant {
+function neverShrinks(record: Record, seen: Seen): Invariant {
   const user = 0xffff_f3ff // supervisor bits: PERM-59
   return {
     id: 'permission-never-shrinks',
     name: 'a permission is never withdrawn [PERM-22]',
-    check: () => ((atFirst & user & ~record.statePerm) === 0 ? null : `state_perm = 0x${record.statePerm.toString(16)}`),
+    check: () => ((seen.granted & user & ~record.statePerm) === 0 ? null : `state_perm = 0x${record.statePerm.toString(16)}`),
   }
 }

@@ -15,6 +15,7 @@ export const xstateVariants: readonly XstateVariant[] = [
     name: 'stale-owner',
     mistake: 'registers count as valid by their owner alone, wherever it ran since',
     source: 'PERM-40: owner and last processor must both agree',
+    bound: 2,
     apply: (host) => {
       for (const task of host.allTasks) {
         Object.defineProperty(task.fpu, 'lastCpu', { configurable: true, get: () => task.cpu?.id ?? -1, set: () => {} })
