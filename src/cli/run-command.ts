@@ -7,6 +7,7 @@ import { decodeSnapshot, encodeSnapshot } from '../tools/snapshot/snapshot.ts'
 import { SnapshotError } from '../tools/snapshot/snapshot-error.ts'
 import { MsrError, ProcessDied, SyscallError } from '../vmm/errors.ts'
 import { Host } from '../vmm/modelled/host.ts'
+import { MAX_WORDS_BYTES } from '../vmm/small-vmm/entry-state.ts'
 import { GuestFileError, readGuestFile } from '../vmm/small-vmm/guest-file.ts'
 import { RestoreError, SmallVmm, type SmallVmmWatcher } from '../vmm/small-vmm/small-vmm.ts'
 import { bootParameters } from './boot-parameters.ts'
@@ -29,9 +30,9 @@ const MAX_FILE = 5 * 2 ** 30
 const LAST_WORDS_MS = 200
 
 /** Runs a guest; resolves to the exit status of the command: the guest's own, or 2, 125, 126, 127. */
-export async function runCommand(guest: string | undefined, options: RunOptions): Promise<number> {
+export async function runCommand(guest: string | undefined, words: readonly string[], options: RunOptions): Promise<number> {
   try {
-    return await new Run(options).run(guest)
+    return await new Run(options).run(guest, wordsOf(words))
   } catch (error) {
     return reportGuestError(error, options)
   }
@@ -48,10 +49,10 @@ class Run {
     this.trace = new RunTrace(options, this.console)
   }
 
-  async run(guest: string | undefined): Promise<number> {
+  async run(guest: string | undefined, words: string): Promise<number> {
     const { migrateTo } = this.options
     if (migrateTo !== undefined) checkTarget(migrateTo)
-    let vmm = this.start(guest)
+    let vmm = this.start(guest, words)
     let migrated = false
     let left = this.options.maxInstructions ?? Number.POSITIVE_INFINITY
     for (;;) {
@@ -106,7 +107,7 @@ class Run {
   }
 
   /** A guest from its file, or from where it was saved. */
-  private start(guest: string | undefined): SmallVmm {
+  private start(guest: string | undefined, words: string): SmallVmm {
     const { cpu, memory, restore } = this.options
     if ((guest === undefined) === (restore === undefined)) {
       const because = guest === undefined ? 'neither GUEST nor --restore is given' : 'a saved guest brings its program with it'
@@ -128,7 +129,7 @@ class Run {
     }
     const file = readGuestFile(readFile(guest!), guest!, memory)
     const host = this.newHost(cpu, memory)
-    return SmallVmm.boot(host.newProcess(), file, memory, this.watcher(host))
+    return SmallVmm.boot(host.newProcess(), file, memory, this.watcher(host), words)
   }
 
   /** Saves the guest, ends its VM, and makes it again from the saved bytes on a host with another CPU. */
@@ -186,6 +187,20 @@ class Run {
     }
     return status
   }
+}
+
+/** The words for a guest as it gets them. */
+function wordsOf(words: readonly string[]): string {
+  const text = words.join(' ')
+  const bytes = new TextEncoder().encode(text).length
+  if (bytes < MAX_WORDS_BYTES) return text
+  throw new UserError({
+    code: 'bad-arguments',
+    what: 'too many words for the guest',
+    where: 'run',
+    because: `they have ${bytes} bytes, and there is room for ${MAX_WORDS_BYTES - 1}`,
+    fix: 'give fewer',
+  })
 }
 
 const say = (text: string): void => {

@@ -41,7 +41,7 @@ export function addRunCommand(program: Command): void {
     .command('run')
     .summary('run a small guest (docs/guest-contract.md) in a VM of the modelled host')
     .description('Runs a small guest in a VM of the modelled host. What guests can rely on: docs/guest-contract.md.')
-    .usage('[options] GUEST | --restore FILE')
+    .usage('[options] GUEST [WORD]... | --restore FILE')
     .addHelpText('beforeAll', EXAMPLE)
     .option('--cpu <model>', "CPU model in QEMU's -cpu grammar: MODEL[,+feature][,-feature][,feature=on|off]", 'SapphireRapids')
     .option('--kernel <profile>', 'kernel whose behaviour the host has', 'linux-6.12')
@@ -58,8 +58,9 @@ export function addRunCommand(program: Command): void {
     .option('--boot <parameter>', 'boot parameter of the host: split_lock_detect=fatal; repeatable', collect, [])
     .option('--engine <switches>', 'turn engine optimizations off: no-tiers,no-jumpCache,... or regionLimit=N')
     .argument('[guest]')
-    .action(async (guest: string | undefined, options: RunOptions) => {
+    .argument('[words...]', 'what the guest is told')
+    .action(async (guest: string | undefined, words: string[], options: RunOptions) => {
       const { runCommand } = await import('./run-command.ts')
-      process.exitCode = await runCommand(guest, options)
+      process.exitCode = await runCommand(guest, words, options)
     })
 }

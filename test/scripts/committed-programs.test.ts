@@ -41,8 +41,8 @@ describe('programs that lie in the repository as built', () => {
     expect(elf.sizeBytes).toBeLessThan(50_000)
   })
 
-  test('examples/amx-migrate keeps the guest contract', () => {
-    const elf = readElf('examples/amx-migrate/amx-migrate.elf')
+  test.each(['amx-migrate', 'split-lock'])('examples/%s keeps the guest contract', (name) => {
+    const elf = readElf(`examples/${name}/${name}.elf`)
     expect(elf).toMatchObject({ type: ET_EXEC, machine: EM_X86_64, interpreter: false })
     for (const { vaddr, paddr } of elf.segments) expect([vaddr, vaddr >= 0x100000]).toEqual([paddr, true])
     const inOrder = elf.segments.toSorted((a, b) => a.vaddr - b.vaddr)

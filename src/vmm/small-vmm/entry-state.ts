@@ -9,6 +9,9 @@ const PML4 = 0x1000
 const PDPT = 0x2000
 const PAGE_DIRECTORY = 0x3000
 const GDT = 0x4000
+const WORDS = 0x5000
+/** With the NUL. */
+export const MAX_WORDS_BYTES = 4096
 const STACK_TOP = 0xffff0
 
 const PTE_PRESENT_WRITABLE = 3n
@@ -38,8 +41,15 @@ export function loadGuestMemory(memory: ProcessMemory, guest: GuestFile): void {
   for (const segment of guest.segments) memory.write(segment.address, segment.bytes)
 }
 
+/** Puts the words for a guest where it looks for them; at most `MAX_WORDS_BYTES` with the NUL. @returns their address, 0 for none */
+export function loadWords(memory: ProcessMemory, words: string): number {
+  if (words === '') return 0
+  memory.write(WORDS, new TextEncoder().encode(`${words}\0`))
+  return WORDS
+}
+
 /** Registers at entry. CPUID must be set: long mode is refused without it (KAPI-43). */
-export function setEntryState(vcpu: VcpuFd, entry: number): void {
+export function setEntryState(vcpu: VcpuFd, entry: number, words = 0): void {
   const sregs = vcpu.getSregs()
   const data = segment(DATA_SELECTOR, { type: 3, db: 1, l: 0 })
   vcpu.setSregs({
@@ -58,7 +68,7 @@ export function setEntryState(vcpu: VcpuFd, entry: number): void {
     efer: EFER,
   })
   const zero = Object.fromEntries(Object.keys(vcpu.getRegs()).map((name) => [name, 0n])) as ReturnType<VcpuFd['getRegs']>
-  vcpu.setRegs({ ...zero, rip: BigInt(entry), rsp: BigInt(STACK_TOP), rflags: 2n })
+  vcpu.setRegs({ ...zero, rip: BigInt(entry), rsp: BigInt(STACK_TOP), rdi: BigInt(words), rflags: 2n })
 }
 
 function segment(selector: number, kind: Pick<KvmSegment, 'type' | 'db' | 'l'>): KvmSegment {

@@ -1,4 +1,6 @@
+import { X86_TRAP_AC } from '../../isa/vectors.ts'
 import { XFEATURE_MASK_XTILE_DATA, XFEATURE_XTILE_DATA } from '../../isa/xfeatures.ts'
+import { SIGBUS } from '../../linux/signal/signals.ts'
 import { cpuidXcr0 } from '../cpuid-list.ts'
 import type { IoExit, MmioExit, VcpuExit } from '../exits.ts'
 import type { Kvm } from '../kvm.ts'
@@ -7,7 +9,7 @@ import type { ProcessMemory } from '../process-memory.ts'
 import type { VcpuFd } from '../vcpu-fd.ts'
 import type { VmFd } from '../vm-fd.ts'
 import { XsaveImage } from '../xsave-image.ts'
-import { loadGuestMemory, setEntryState } from './entry-state.ts'
+import { loadGuestMemory, loadWords, setEntryState } from './entry-state.ts'
 import { guestCpuid, hostBrand } from './guest-cpuid.ts'
 import type { GuestFile } from './guest-file.ts'
 import type { GuestState } from './guest-state.ts'
@@ -95,14 +97,14 @@ export class SmallVmm {
     this.vcpu = this.vm.createVcpu()
   }
 
-  /** A guest at its entry point. */
-  static boot(process: Process, guest: GuestFile, memoryBytes: number, watcher: SmallVmmWatcher): SmallVmm {
+  /** A guest at its entry point. @param words what it is told, at most `MAX_WORDS_BYTES - 1` bytes of UTF-8 */
+  static boot(process: Process, guest: GuestFile, memoryBytes: number, watcher: SmallVmmWatcher, words = ''): SmallVmm {
     const vmm = new SmallVmm(process, [{ slot: 0, guestPhysAddr: 0, size: memoryBytes }], watcher, () => {})
     const cpuid = guestCpuid(vmm.kvm.getSupportedCpuid(), hostBrand(process), 0)
     vmm.vcpu.setCpuid2(cpuid)
     watcher.event?.('vmm_cpuid', { entries: cpuid.length, xcr0: hex(cpuidXcr0(cpuid)), xsave_bytes: vmm.vcpu.xsaveSize })
     loadGuestMemory(vmm.slots[0].memory, guest)
-    setEntryState(vmm.vcpu, guest.entry)
+    setEntryState(vmm.vcpu, guest.entry, loadWords(vmm.slots[0].memory, words))
     watcher.event?.('vmm_boot', { entry: guest.entry, memory: memoryBytes })
     return vmm
   }
@@ -177,11 +179,21 @@ export class SmallVmm {
         return this.guestExit(exit, stopped('the guest took a triple fault'))
       case 'mmio':
         return this.guestExit(exit, stopped(describeMmio(exit)))
+      case 'exception':
+        return this.guestExit(exit, stopped(this.describeException(exit.exception)))
       case 'internal-error':
         return this.guestExit(exit, stopped(describeInternalError(exit.suberror, exit.data)))
       default:
         return this.guestExit(exit, stopped(`an exit that this VMM does not handle: ${exit.reason}`))
     }
+  }
+
+  /** #AC is a split lock that the host does not let pass; any other exception is news. */
+  private describeException(vector: number): string {
+    const signals = this.process.takeSignals().map(({ signal }) => (signal === SIGBUS ? 'SIGBUS' : `signal ${signal}`))
+    const got = signals.length === 0 ? '' : `, and the VMM got ${signals.join(', ')}`
+    const why = vector === X86_TRAP_AC ? ': a split lock of the guest, which the host does not let pass (SLD-33)' : ''
+    return `KVM_RUN ended with exception ${vector}${got}${why}`
   }
 
   private handlePort(exit: IoExit): RunOutcome | null {

@@ -2,52 +2,10 @@ import { describe, expect, test } from 'vitest'
 import { kernelProfile, kernelProfiles } from '../../../src/profiles/index.ts'
 import type { Host } from '../../../src/vmm/modelled/host.ts'
 import { testHost } from '../../vmm/hosts.ts'
+import { HOST_ONLY, HOST_ONLY_KERNELS, MODES, type Row, VIRTUALIZED, VIRTUALIZING_KERNELS } from './decision-tables.ts'
 import { guestOn, LOAD, LOCK_INC, OUT_DONE, outcome, type Ring, XCHG } from './rings.ts'
 
-/** The decision tables of the rules as data, and what guests find under every mode and kernel, compared as a whole. */
-
-const MODES = ['off', 'warn', 'fatal', 'ratelimit:10'] as const
-type Mode = (typeof MODES)[number]
-type Verdict = 'runs' | 'runs, the host warns' | '#AC' | 'SIGBUS'
-
-/** A row for split locks: without and with the guest's own alignment check (CPL 3, CR0.AM, RFLAGS.AC). */
-interface Row {
-  readonly mode: Mode
-  /** MSR_IA32_CORE_CAPS[5] of the vCPU and its MSR_TEST_CTRL[29]; null where guests have neither. */
-  readonly offered: boolean | null
-  readonly detects: boolean | null
-  readonly plain: Verdict
-  readonly checked: Verdict
-}
-const row = (mode: Mode, offered: boolean | null, detects: boolean | null, plain: Verdict, checked: Verdict): Row => ({
-  mode,
-  offered,
-  detects,
-  plain,
-  checked,
-})
-
-/** SLD-32: detection is the host's alone. */
-const HOST_ONLY = [
-  row('off', null, null, 'runs', '#AC'),
-  row('warn', null, null, 'runs, the host warns', '#AC'),
-  row('fatal', null, null, 'SIGBUS', '#AC'),
-  row('ratelimit:10', null, null, 'runs', '#AC'),
-]
-
-/** SLD-47. The series knew no ratelimit: there the bit is 0 (SLD-14) and is not switched (SLD-43), whatever the guest wants. */
-const VIRTUALIZED = [
-  row('off', false, false, 'runs', '#AC'),
-  row('warn', false, false, 'runs, the host warns', '#AC'),
-  row('warn', true, false, 'runs', '#AC'),
-  row('warn', true, true, '#AC', '#AC'),
-  row('fatal', false, false, 'SIGBUS', '#AC'),
-  row('fatal', true, false, 'SIGBUS', '#AC'),
-  row('fatal', true, true, '#AC', '#AC'),
-  row('ratelimit:10', false, false, 'runs', '#AC'),
-  row('ratelimit:10', true, false, 'runs', '#AC'),
-  row('ratelimit:10', true, true, 'runs', '#AC'),
-]
+/** What guests find under every mode and kernel, compared with the decision tables of the rules as a whole. */
 
 const RINGS: readonly Ring[] = [
   { cpl: 0, alignmentCheck: false },
@@ -59,9 +17,6 @@ const RINGS: readonly Ring[] = [
 const ACCESSES = { 'lock inc': [LOCK_INC, 1], xchg: [XCHG, 7], 'misaligned load': [LOAD, 0] } as const
 type Access = keyof typeof ACCESSES
 
-/** One kernel of each kind: two profiles with the same answers to all questions of the subject behave the same. */
-const HOST_ONLY_KERNELS = ['linux-5.17', 'linux-6.12', 'linux-6.18']
-const VIRTUALIZING_KERNELS = ['proposal:sld-virt-v8', 'proposal:sld-virt-v8-fixed', 'proposal:sld-virt-v10']
 const answersOf = (name: string): string => JSON.stringify(kernelProfile(name).splitLock)
 
 const cell = ({ mode, offered, detects }: Row, { cpl, alignmentCheck }: Ring, access: Access): string =>
