@@ -48,18 +48,20 @@ export const MUTATIONS: readonly Mutation[] = [
   ]),
   ...of(`${FPU}/guest-fpu.ts`, `${TESTS}/permissions.test.ts`, [['PERM-23', 'groupPermission(task, true).locked = true', '']]),
   ...of(`${FPU}/lifecycle.ts`, `${TESTS}/permissions.test.ts`, [
-    ['PERM-13', 'if (!isThread && config.dynamicSizing) {', 'if (!isThread) {'],
+    ['PERM-13', 'if (!isThread && child.config.dynamicSizing) {', 'if (!isThread) {'],
     ['PERM-24', 'child.guestPerm = { ...leader.guestPerm }', 'child.guestPerm = { ...leader.guestPerm, locked: false }'],
     ['PERM-26', '  fpu.reset()\n  if (old', '  fpu.fpstate = fpu.embedded\n  if (old'],
   ]),
   ...of(`${FPU}/lifecycle.ts`, `${TESTS}/clone.test.ts`, [['PERM-43', 'child.fpstate.xstateBv &= ~XFEATURE_MASK_PASID', '']]),
+  ...of(`${FPU}/register-owner.ts`, `${TESTS}/clone.test.ts`, [
+    ['PERM-40', 'return cpu.fpuOwner === fpu && fpu.lastCpu === cpu.id', 'return cpu.fpuOwner === fpu'],
+  ]),
   ...of(`${FPU}/registers.ts`, `${TESTS}/clone.test.ts`, [
     [
       'PERM-33',
       'if (!fpu.config.dynamicSizing || cpu.xfdShadow === fpstate.xfd) return',
       'if (!fpu.config.dynamicSizing) return',
     ],
-    ['PERM-40', 'return cpu.fpuOwner === fpu && fpu.lastCpu === cpu.id', 'return cpu.fpuOwner === fpu'],
     [
       'PERM-41',
       'restoreRegisters(fpu, cpu, fpu.fpstate, fpu.config.restoreMask)',
@@ -113,17 +115,17 @@ export const MUTATIONS: readonly Mutation[] = [
     ['GFPU-02', 'fpstate.xfd = 0 // the reset', 'fpstate.xfd = xstate.initXfd // the reset'],
     ['GFPU-05', 'if (fpstate.inUse || !fpstate.isValloc', 'if (!fpstate.isValloc'],
     ['GFPU-11', '  fpu.fpstate = fpu.taskFpstate\n', ''],
-    ['GFPU-39', '  state.uabiSize = userSize\n  const active', '  const active'],
     ['XSAVE-16', 'if (xstate.profile.xsave.setMasksWithXfd && ', 'if (xstate.profile.xsave.setMasksWithXfd && false && '],
     ['XSAVE-17', 'if ((features & ~supported) !== 0 || hi !== 0) return', 'if (hi !== 0) return'],
     ['XSAVE-18', '(setRequiresImageFeatures ? ofEra(xstate, checkFeatures(fpstate, from, at)) : null) ??', ''],
   ]),
+  ...of(`${FPU}/guest-realloc.ts`, `${TESTS}/guest-fpu.test.ts`, [['GFPU-39', '  state.uabiSize = userSize\n', '']]),
   ...of(`${FPU}/guest-fpu.ts`, `${TESTS}/guest-image.test.ts`, [
     ['GFPU-22', 'if (!fpu.fpstate.isConfidential && !fpu.needLoad) saveRegisters', 'if (!fpu.needLoad) saveRegisters'],
     ['GFPU-27', 'if (image.inUse) writeXfd(fpu, cpu, image)', ''],
   ]),
   ...of(`${FPU}/kernel-fpu.ts`, `${TESTS}/guest-fpu.test.ts`, [
-    ['GFPU-13', '    fpu.needLoad = true\n    saveRegisters(fpu, cpu)\n', '    fpu.needLoad = true\n'],
+    ['GFPU-13', '    noteNeedLoad(fpu, cpu)\n    saveRegisters(fpu, cpu)\n', '    noteNeedLoad(fpu, cpu)\n'],
   ]),
   ...of(`${FPU}/uabi-copy.ts`, `${TESTS}/guest-fpu.test.ts`, [
     ['XSAVE-08', 'put32(into, at + FXSAVE.FCW, FCW_INIT)', ''],

@@ -2,7 +2,7 @@ import { EFAULT, EINTR, EINVAL, EIO, ENOTTY, refuse } from '../linux/errno.ts'
 import { O_RDWR, OpenFile } from '../linux/file.ts'
 import { BEYOND_END, type PageSource } from '../linux/mm/page-source.ts'
 import type { Vma } from '../linux/mm/vma.ts'
-import type { MaybePreemptible, Preemptible } from '../linux/preemption.ts'
+import { type MaybePreemptible, PREEMPTION_POINT, type Preemptible, type Yielded } from '../linux/preemption.ts'
 import type { Task } from '../linux/task.ts'
 import { WOKEN, waitUntil } from '../linux/wait-queue.ts'
 import { ioctlNr, ioctlSize, ioctlType } from './abi/ioctl-encoding.ts'
@@ -31,9 +31,26 @@ function dispatch<T>(kvm: Kvm, row: IoctlRow<T>, target: T, task: Task, argument
   const previous = kvm.callingTask
   kvm.callingTask = task
   try {
-    return runIoctl(row, target, call, trace === null ? null : (r, c, result) => trace.ioctl(r, c, result))
+    const result = runIoctl(row, target, call, trace === null ? null : (r, c, status) => trace.ioctl(r, c, status))
+    return typeof result === 'number' ? result : calledBy(kvm, task, result)
   } finally {
     kvm.callingTask = previous
+  }
+}
+
+/** An ioctl that can lose its processor: others' calls may come in between, so whose it is, is said for each stretch of it. */
+function* calledBy(kvm: Kvm, task: Task, code: Preemptible<number>): Preemptible<number> {
+  for (;;) {
+    const previous = kvm.callingTask
+    kvm.callingTask = task
+    let stretch: IteratorResult<Yielded, number>
+    try {
+      stretch = code.next()
+    } finally {
+      kvm.callingTask = previous
+    }
+    if (stretch.done === true) return stretch.value
+    yield stretch.value
   }
 }
 
@@ -123,11 +140,30 @@ class VcpuFile extends VmHolder {
     // All vCPU ioctls take the vCPU's mutex; KVM_RUN holds it for its whole duration (KAPI-04).
     if (vcpu.mutexOwner !== null) return this.waitForMutex(row, task, argument)
     vcpu.mutexOwner = task
-    vcpu.residency.load()
+    if (task.kernel.yieldsEverywhere && request !== KVM_RUN) return this.withEveryPreemptionPoint(row, task, argument)
+    vcpu.residency.load(task)
     const result = request === KVM_RUN ? this.run(task, argument) : dispatch(this.vm.kvm, row, vcpu, task, argument)
-    if (typeof result !== 'number') return this.finishHolding(result)
-    this.unlock()
+    if (typeof result !== 'number') return this.finishHolding(task, result)
+    this.unlock(task)
     return result
+  }
+
+  /** The same steps with the places where Linux's could lose the processor: before vcpu_load(), after it, before vcpu_put(). */
+  private *withEveryPreemptionPoint(row: IoctlRow<Vcpu>, task: Task, argument: number): Preemptible<number> {
+    const { vcpu } = this
+    let isLoaded = false
+    try {
+      yield PREEMPTION_POINT
+      vcpu.residency.load(task)
+      isLoaded = true
+      yield PREEMPTION_POINT
+      const result = dispatch(this.vm.kvm, row, vcpu, task, argument)
+      if (typeof result !== 'number') return yield* result
+      yield PREEMPTION_POINT
+      return result
+    } finally {
+      this.unlock(task, isLoaded)
+    }
   }
 
   /** KVM_RUN without the generic part's buffers: it is called a few hundred thousand times a second. */
@@ -143,13 +179,13 @@ class VcpuFile extends VmHolder {
     return result
   }
 
-  private *finishHolding(code: Preemptible<number>): Preemptible<number> {
+  private *finishHolding(task: Task, code: Preemptible<number>): Preemptible<number> {
     try {
       const result = yield* code
       this.vm.kvm.trace?.userExit(this.vcpu, result)
       return result
     } finally {
-      this.unlock()
+      this.unlock(task)
     }
   }
 
@@ -161,8 +197,8 @@ class VcpuFile extends VmHolder {
     return typeof result === 'number' ? result : yield* result
   }
 
-  private unlock(): void {
-    this.vcpu.residency.put()
+  private unlock(task: Task, isLoaded = true): void {
+    if (isLoaded) this.vcpu.residency.put(task)
     this.vcpu.mutexOwner = null
     if (!this.vcpu.mutexWaiters.idle) this.vcpu.mutexWaiters.wakeAll()
   }

@@ -10,7 +10,7 @@ import { guestPermission } from '../linux/fpu/door.ts'
 import { hostDetectsSplitLocks, hostSplitLockMode } from '../linux/splitlock/door.ts'
 import type { ValueOf } from './abi/struct-layout.ts'
 import { decode, encode, struct, u64 } from './abi/struct-layout.ts'
-import { kvm_cpuid_entry2, kvm_device_attr, kvm_msr_entry, kvm_msr_list, kvm_msrs } from './abi/structs.ts'
+import { kvm_cpuid_entry2, kvm_device_attr, kvm_msr_list } from './abi/structs.ts'
 import { checkExtension } from './capabilities.ts'
 import type { CpuidEntry } from './cpuid/entries.ts'
 import { KVM_MAX_CPUID_ENTRIES } from './cpuid/entries.ts'
@@ -20,6 +20,7 @@ import { createVmFile } from './files.ts'
 import { gives, type IoctlCall, type IoctlTable, immediate, ioctlTable, raw, refused, takes } from './ioctl-table.ts'
 import type { Kvm } from './kvm.ts'
 import { supportedMceCap } from './msr/machine-check.ts'
+import { transferMsrs } from './msr/msr-list.ts'
 import { Vm } from './vm.ts'
 
 const KVM_API_VERSION = 12
@@ -29,7 +30,6 @@ export const VCPU_MMAP_SIZE = 3 * 4096
 const KVM_X86_DEFAULT_VM = 0
 /** KVM_GET_DEVICE_ATTR on /dev/kvm: group 0, attribute 0. XSAVE-02. */
 const KVM_X86_XCOMP_GUEST_SUPP = 0
-const MAX_MSR_LIST = 256
 
 const valueU64 = struct('u64', 8, { value: u64(0) })
 
@@ -129,30 +129,6 @@ export function featureMsr(kvm: Kvm, index: number): bigint | null {
 /** KVM_GET_MSRS on /dev/kvm: feature MSRs; stops at the first that is none. */
 function getFeatureMsrs(kvm: Kvm, call: IoctlCall): number {
   return transferMsrs(call, true, (index) => featureMsr(kvm, index))
-}
-
-/** Reads `nmsrs` entries, asks `value` for each until it gives null, writes them back. KAPI-73. */
-export function transferMsrs(
-  call: IoctlCall,
-  writesBack: boolean,
-  value: (index: number, data: bigint) => bigint | null,
-): number {
-  const header = new Uint8Array(kvm_msrs.size)
-  if (!call.read(call.argument, header)) return call.badAddress()
-  const { nmsrs } = decode(kvm_msrs, new DataView(header.buffer))
-  if (nmsrs >= MAX_MSR_LIST) return call.refuse(E2BIG, 'KAPI-73', `${nmsrs} MSRs, at most ${MAX_MSR_LIST - 1}`)
-  const bytes = new Uint8Array(nmsrs * kvm_msr_entry.size)
-  if (!call.read(call.argument + kvm_msrs.size, bytes)) return call.badAddress()
-  const view = new DataView(bytes.buffer)
-  let done = 0
-  for (; done < nmsrs; done++) {
-    const entry = decode(kvm_msr_entry, view, done * kvm_msr_entry.size)
-    const data = value(entry.index, entry.data)
-    if (data === null) break
-    encode(kvm_msr_entry, { data }, view, done * kvm_msr_entry.size)
-  }
-  if (writesBack && !call.write(call.argument + kvm_msrs.size, bytes)) return call.badAddress()
-  return done
 }
 
 type DeviceAttr = ValueOf<typeof kvm_device_attr>

@@ -1,17 +1,5 @@
-import { MSR_IA32_XFD } from '../isa/msr-index.ts'
-import { XFEATURE_MASK_FPSSE } from '../isa/xfeatures.ts'
 import { E2BIG, EEXIST, EFAULT, EINVAL, ENOTTY, ENXIO } from '../linux/errno.ts'
-import {
-  copyGuestFpuToUabi,
-  copyUabiToGuestFpu,
-  isConfidential,
-  newFxsaveFields,
-  readLegacyRegion,
-  uabiBuffer,
-  uabiSize,
-  writeLegacyRegion,
-} from '../linux/fpu/door.ts'
-import { countSide, refusedBy } from '../linux/refusal.ts'
+import type { MaybePreemptible } from '../linux/preemption.ts'
 import { ACCESS_READ } from '../machine/page-walk.ts'
 import { decode, struct, u64, type ValueOf } from './abi/struct-layout.ts'
 import {
@@ -34,9 +22,8 @@ import {
   kvm_x86_mce,
   kvm_xcrs,
 } from './abi/structs.ts'
-import { readCpuidList, readEntryRoom, setCpuid, writeCpuidList } from './cpuid/vcpu-cpuid.ts'
+import { readCpuidList, readEntryRoom, setCpuid, setCpuidPreemptibly, writeCpuidList } from './cpuid/vcpu-cpuid.ts'
 import { enableVcpuCap } from './enable-cap.ts'
-import { stoppedAtMsr, xcr0WithoutRoom } from './explain.ts'
 import { createStatsFile } from './files.ts'
 import {
   exchanges,
@@ -52,169 +39,33 @@ import {
   takes,
 } from './ioctl-table.ts'
 import { readLapicState, writeLapicState } from './irqchip/lapic-state.ts'
-import { hostFailure, hostReadMsr, hostWriteMsr } from './msr/access.ts'
-import { withGuestFpuForMsrs } from './msr/guest-fpu-window.ts'
 import { setMce, setupMce } from './msr/machine-check.ts'
+import { getMsrs, setMsrs } from './msr/msr-ioctls.ts'
 import { getRegList, oneReg } from './one-reg.ts'
 import { LINEAR_FAULT } from './run/guest-linear.ts'
 import { kvmRun } from './run/run.ts'
 import { statsImage, VCPU_STATS } from './stats.ts'
-import { transferMsrs } from './system-ioctls.ts'
 import { getDebugregs, setDebugregs, setGuestDebug } from './vcpu/debug.ts'
 import { getVcpuEvents, setVcpuEvents } from './vcpu/events.ts'
 import { getMpState, setMpState } from './vcpu/mp-state.ts'
 import { getSregs, getSregs2, setSregs, setSregs2 } from './vcpu/sregs.ts'
 import { getRegs, setRegs } from './vcpu/sync-regs.ts'
 import { REQ_CLOCK_UPDATE, REQ_EVENT, type Vcpu } from './vcpu/vcpu.ts'
-import { setXcr0, xcr0Refusal } from './vcpu/xcr0.ts'
+import { getFpu, getXcrs, getXsave, getXsave2, setFpu, setXcrs, setXsave } from './vcpu/xstate-ioctls.ts'
 
 const valueU64 = struct('u64', 8, { value: u64(0) })
-const XSAVE_BYTES = 4096
-const MAX_XCRS = 16
 const SIGSET_BYTES = 8
 /** KVM_VCPU_TSC_CTRL: group 0; KVM_VCPU_TSC_OFFSET: attribute 0. */
 const KVM_VCPU_TSC_CTRL = 0
 const KVM_VCPU_TSC_OFFSET = 0n
 const ALL_ONES = 0xffff_ffff_ffff_ffffn
 
-// ---- extended state (rules XSAVE-01..32) ----
+// ---- CPUID ----
 
-/**
- * Components that GET may show: what the guest's CPUID has, and FP and SSE always. XSAVE-06. Where KVM_SET_CPUID2 narrows the image's
- * own set to that, nothing else trims, so that a vCPU without CPUID shows all the host has (XSAVE-33).
- */
-function trimOf(vcpu: Vcpu): number {
-  const { getTrimsToGuestFeatures, setBoundToGuestFeatures } = vcpu.vm.kvm.profile.xsave
-  if (!getTrimsToGuestFeatures || setBoundToGuestFeatures) return 0xffffffff
-  return (vcpu.guestSupportedXcr0 | XFEATURE_MASK_FPSSE) >>> 0
-}
-
-function writeXsave(vcpu: Vcpu, call: IoctlCall, size: number): number {
-  const { u8 } = vcpu.context.mem
-  const image = uabiBuffer(vcpu.guestFpu)
-  if (isConfidential(vcpu.guestFpu)) {
-    const refused = confidential(vcpu, call)
-    if (refused < 0) return refused
-    u8.fill(0, image, image + size)
-  } else copyGuestFpuToUabi(vcpu.guestFpu, u8, image, size, trimOf(vcpu), vcpu.pkru)
-  return call.mm.copyToUser(call.argument, u8, image, size) ? 0 : call.badAddress()
-}
-
-/** What becomes of an ioctl on encrypted registers: refused, or 0 for "nothing is read, nothing is written". GFPU-24, XSAVE-31. */
-function confidential(vcpu: Vcpu, call: IoctlCall, rule = 'GFPU-24'): number {
-  const { kvm, hasProtectedState } = vcpu.vm
-  if (!hasProtectedState || !kvm.profile.xsave.protectedStateIsEinval) return 0
-  return call.refuse(EINVAL, rule, 'the register state is encrypted')
-}
-
-function getXsave(vcpu: Vcpu, call: IoctlCall): number {
-  const size = uabiSize(vcpu.guestFpu)
-  if (size > XSAVE_BYTES) {
-    return call.refuse(EINVAL, 'XSAVE-03', `the state has ${size} bytes: use KVM_GET_XSAVE2`, {
-      asked: { kind: 'buffer', name: 'struct kvm_xsave', value: BigInt(XSAVE_BYTES) },
-      sides: [countSide('KVM_GET_XSAVE writes, bytes', XSAVE_BYTES), countSide('state of this vCPU, bytes', size)],
-      chain: [refusedBy('guest FPU image', 'state of this vCPU, bytes', size)],
-    })
-  }
-  return writeXsave(vcpu, call, XSAVE_BYTES)
-}
-
-function getXsave2(vcpu: Vcpu, call: IoctlCall): number {
-  if (!vcpu.vm.kvm.profile.kvm.hasXsave2) return call.refuse(EINVAL, 'XSAVE-04', 'this kernel has no KVM_GET_XSAVE2')
-  return writeXsave(vcpu, call, uabiSize(vcpu.guestFpu))
-}
-
-/** KVM_SET_XSAVE: as many bytes as KVM_GET_XSAVE2 writes; nothing changes when it is refused. XSAVE-15..27. */
-function setXsave(vcpu: Vcpu, call: IoctlCall): number {
-  const { u8 } = vcpu.context.mem
-  const image = uabiBuffer(vcpu.guestFpu)
-  if (!call.mm.copyFromUser(u8, image, call.argument, uabiSize(vcpu.guestFpu))) return call.badAddress()
-  if (isConfidential(vcpu.guestFpu)) return confidential(vcpu, call)
-  const load = copyUabiToGuestFpu(vcpu.guestFpu, u8, image, vcpu.vm.kvm.supportedXcr0)
-  if (load.refusal !== null) return call.refuse(EINVAL, load.refusal.rule, load.refusal.sentence, load.refusal.details)
-  if (load.pkru >= 0) vcpu.pkru = load.pkru
-  return 0
-}
-
-function getFpu(vcpu: Vcpu, call: IoctlCall): Partial<ValueOf<typeof kvm_fpu>> | number {
-  if (isConfidential(vcpu.guestFpu)) {
-    const refused = confidential(vcpu, call)
-    return refused < 0 ? refused : {}
-  }
-  const f = newFxsaveFields()
-  readLegacyRegion(vcpu.guestFpu, f)
-  return {
-    fpr: f.st,
-    fcw: f.fcw,
-    fsw: f.fsw,
-    ftwx: f.ftw,
-    last_opcode: f.fop,
-    last_ip: (BigInt(f.fipHi >>> 0) << 32n) | BigInt(f.fipLo >>> 0),
-    last_dp: (BigInt(f.fdpHi >>> 0) << 32n) | BigInt(f.fdpLo >>> 0),
-    xmm: f.xmm,
-    mxcsr: 0, // never reported (XSAVE-28)
-  }
-}
-
-function setFpu(vcpu: Vcpu, fpu: ValueOf<typeof kvm_fpu>, call: IoctlCall): number {
-  if (isConfidential(vcpu.guestFpu)) return confidential(vcpu, call)
-  const low = (value: bigint): number => Number(value & 0xffffffffn) | 0
-  writeLegacyRegion(vcpu.guestFpu, {
-    fcw: fpu.fcw,
-    fsw: fpu.fsw,
-    ftw: fpu.ftwx,
-    fop: fpu.last_opcode,
-    fipLo: low(fpu.last_ip),
-    fipHi: low(fpu.last_ip >> 32n),
-    fdpLo: low(fpu.last_dp),
-    fdpHi: low(fpu.last_dp >> 32n),
-    st: fpu.fpr,
-    xmm: fpu.xmm,
-  })
-  return 0
-}
-
-/** Refused for a vCPU whose registers are encrypted, where the kernel has VM types for that; otherwise XCR0 is KVM's own copy. */
-const xcrsRefused = (vcpu: Vcpu, call: IoctlCall): number =>
-  isConfidential(vcpu.guestFpu) ? confidential(vcpu, call, 'XSAVE-31') : 0
-
-function getXcrs(vcpu: Vcpu, call: IoctlCall): Partial<ValueOf<typeof kvm_xcrs>> | number {
-  const refused = xcrsRefused(vcpu, call)
-  if (refused < 0) return refused
-  if (!vcpu.vm.kvm.model.has('xsave')) return { nr_xcrs: 0 }
-  return { nr_xcrs: 1, flags: 0, xcrs: [{ xcr: 0, value: BigInt(vcpu.xcr0) }] }
-}
-
-/** The first entry for XCR0 counts; others are ignored. XSAVE-30. */
-function setXcrs(vcpu: Vcpu, xcrs: ValueOf<typeof kvm_xcrs>, call: IoctlCall): number {
-  const refused = xcrsRefused(vcpu, call)
-  if (refused < 0) return refused
-  if (!vcpu.vm.kvm.model.has('xsave')) {
-    return call.refuse(EINVAL, 'XSAVE-30', 'the host has no XSAVE', { chain: [refusedBy('CPUID bit', 'XSAVE', 0)] })
-  }
-  if (xcrs.nr_xcrs > MAX_XCRS || xcrs.flags !== 0) {
-    const tooMany = xcrs.nr_xcrs > MAX_XCRS
-    const sentence = tooMany ? `nr_xcrs is ${xcrs.nr_xcrs}, at most ${MAX_XCRS}` : `flags are 0x${xcrs.flags.toString(16)}, not 0`
-    return call.refuse(EINVAL, 'XSAVE-30', sentence, {
-      asked: { kind: 'list', name: tooMany ? 'nr_xcrs' : 'flags', value: BigInt(tooMany ? xcrs.nr_xcrs : xcrs.flags) },
-    })
-  }
-  const entry = xcrs.xcrs.slice(0, xcrs.nr_xcrs).find((x) => x.xcr === 0)
-  if (entry === undefined) return 0
-  const lo = Number(entry.value & 0xffffffffn) | 0
-  const hi = Number(entry.value >> 32n) | 0
-  const refusal = xcr0Refusal(vcpu, lo, hi)
-  if (refusal !== null) return call.refuse(EINVAL, refusal.rule, refusal.sentence, refusal.details)
-  if (setXcr0(vcpu, lo, hi)) return 0
-  const noRoom = xcr0WithoutRoom(vcpu, lo)
-  return call.refuse(EINVAL, noRoom.rule, noRoom.sentence, noRoom.details)
-}
-
-// ---- CPUID and MSRs ----
-
-function setCpuidFrom(vcpu: Vcpu, call: IoctlCall, legacy: boolean): number {
+function setCpuidFrom(vcpu: Vcpu, call: IoctlCall, legacy: boolean): MaybePreemptible<number> {
   const list = readCpuidList(call, legacy)
-  return typeof list === 'number' ? list : setCpuid(vcpu, list, call)
+  if (typeof list === 'number') return list
+  return call.task.kernel.yieldsEverywhere ? setCpuidPreemptibly(vcpu, list, call) : setCpuid(vcpu, list, call)
 }
 
 function getCpuid2(vcpu: Vcpu, call: IoctlCall): number {
@@ -222,31 +73,6 @@ function getCpuid2(vcpu: Vcpu, call: IoctlCall): number {
   if (room < 0) return room
   if (room < vcpu.cpuid.length) return call.refuse(E2BIG, 'KAPI-87', `room for ${room} of ${vcpu.cpuid.length} entries`)
   return writeCpuidList(call, vcpu.cpuid)
-}
-
-function getMsrs(vcpu: Vcpu, call: IoctlCall): number {
-  return withGuestFpuForMsrs(vcpu, call.task, (access) =>
-    transferMsrs(call, true, (index) => {
-      access.reaches(index)
-      const data = hostReadMsr(vcpu, index)
-      if (data === null) call.task.refusal = stoppedAtMsr(vcpu, index, null, hostFailure.why)
-      return data
-    }),
-  )
-}
-
-function setMsrs(vcpu: Vcpu, call: IoctlCall): number {
-  return withGuestFpuForMsrs(vcpu, call.task, (access) =>
-    transferMsrs(call, false, (index, data) => {
-      access.reaches(index)
-      if (!hostWriteMsr(vcpu, index, data)) {
-        call.task.refusal = stoppedAtMsr(vcpu, index, data, hostFailure.why)
-        return null
-      }
-      if (index !== MSR_IA32_XFD) vcpu.vm.kvm.trace?.msr(vcpu, true, index, data)
-      return data
-    }),
-  )
 }
 
 // ---- addresses and events ----

@@ -1,4 +1,6 @@
 import { E2BIG, EBUSY, EEXIST, EINVAL, ENODEV, ENOENT, ENOMEM, ENOTTY, ENXIO } from '../linux/errno.ts'
+import { allocateGuestFpuPreemptibly, freeGuestFpu } from '../linux/fpu/door.ts'
+import type { MaybePreemptible, Preemptible } from '../linux/preemption.ts'
 import { decode, struct, u64, type ValueOf } from './abi/struct-layout.ts'
 import {
   kvm_clear_dirty_log,
@@ -46,7 +48,7 @@ import { clearDirtyLog, getDirtyLog } from './memory/dirty-log.ts'
 import { KVM_MEM_LOG_DIRTY_PAGES } from './memory/memslots.ts'
 import { readMsrFilter } from './msr/filter.ts'
 import { statsImage, VM_STATS } from './stats.ts'
-import { REQ_CLOCK_UPDATE } from './vcpu/vcpu.ts'
+import { REQ_CLOCK_UPDATE, type Vcpu } from './vcpu/vcpu.ts'
 import { KVM_MAX_VCPU_IDS, KVM_MAX_VCPUS, type Vm } from './vm.ts'
 import { KVM_CLOCK_HOST_TSC, KVM_CLOCK_REALTIME, KVM_CLOCK_TSC_STABLE, KVM_CLOCK_VALID_FLAGS } from './vm-clock.ts'
 
@@ -59,15 +61,40 @@ const KVM_DIRTY_LOG_INITIALLY_SET = 2
 
 // ---- vCPUs ----
 
-function createVcpu(vm: Vm, id: number, call: IoctlCall): number {
+function createVcpu(vm: Vm, id: number, call: IoctlCall): MaybePreemptible<number> {
+  const refusal = precreateVcpu(vm, id, call)
+  if (refusal !== 0) return refusal
+  if (call.task.kernel.yieldsEverywhere) return createVcpuPreemptibly(vm, id, call)
+  return installVcpu(vm, vm.createVcpu(id, call.task), call)
+}
+
+/** The same with the places where Linux's could lose the processor; it holds no lock while the image is made, and looks at the id again. */
+function* createVcpuPreemptibly(vm: Vm, id: number, call: IoctlCall): Preemptible<number> {
+  const guestFpu = yield* allocateGuestFpuPreemptibly(call.task)
+  if (guestFpu === null) return noMemory(call)
+  const refusal = precreateVcpu(vm, id, call)
+  if (refusal !== 0) {
+    freeGuestFpu(guestFpu)
+    return refusal
+  }
+  return installVcpu(vm, vm.createVcpu(id, call.task, guestFpu), call)
+}
+
+/** 0, or a negative errno. The highest id is settled by the first vCPU. Linux 6.12 kvm_arch_vcpu_precreate(). */
+function precreateVcpu(vm: Vm, id: number, call: IoctlCall): number {
   if (!(id < KVM_MAX_VCPU_IDS)) return call.refuse(EINVAL, 'KAPI-09', `vCPU id ${id} is not below ${KVM_MAX_VCPU_IDS}`)
   if (vm.maxVcpuIds !== 0 && id >= vm.maxVcpuIds)
     return call.refuse(EINVAL, 'KAPI-09', `vCPU id ${id} is not below KVM_CAP_MAX_VCPU_ID ${vm.maxVcpuIds}`)
   if (vm.vcpus.length >= KVM_MAX_VCPUS) return call.refuse(EINVAL, 'KAPI-09', `${KVM_MAX_VCPUS} vCPUs exist`)
   if (vm.vcpuById(id) !== null) return call.refuse(EEXIST, 'KAPI-09', `vCPU ${id} exists`)
   if (vm.maxVcpuIds === 0) vm.maxVcpuIds = KVM_MAX_VCPU_IDS
-  const vcpu = vm.createVcpu(id, call.task)
-  if (vcpu === null) return call.refuse(ENOMEM, 'GFPU-01', 'the host is out of memory')
+  return 0
+}
+
+const noMemory = (call: IoctlCall): number => call.refuse(ENOMEM, 'GFPU-01', 'the host is out of memory')
+
+function installVcpu(vm: Vm, vcpu: Vcpu | null, call: IoctlCall): number {
+  if (vcpu === null) return noMemory(call)
   vm.kvm.trace?.vcpuCreated(vcpu)
   return call.task.kernel.installFile(call.task, createVcpuFile(vcpu), true)
 }

@@ -1,4 +1,4 @@
-import { allocateGuestFpu, freeGuestFpu } from '../linux/fpu/door.ts'
+import { allocateGuestFpu, freeGuestFpu, type GuestFpu } from '../linux/fpu/door.ts'
 import type { Mm } from '../linux/mm/mm.ts'
 import type { MmNotifier } from '../linux/mm/notifier.ts'
 import type { Task } from '../linux/task.ts'
@@ -130,13 +130,14 @@ export class Vm {
     return this.byId.get(id) ?? null
   }
 
-  /** KVM_CREATE_VCPU after its argument was checked. Null = no memory. KAPI-10, KAPI-113, GFPU-01. */
-  createVcpu(id: number, task: Task): Vcpu | null {
+  /** KVM_CREATE_VCPU after its argument was checked. Null = no memory. KAPI-10, KAPI-113, GFPU-01. @param ready its FPU, if there is one yet */
+  createVcpu(id: number, task: Task, ready: GuestFpu | null = null): Vcpu | null {
     const { kernel } = this.kvm
     const runHpa = kernel.pages.allocateContiguous(2)
     const pioHpa = runHpa + 4096
-    const guestFpu = runHpa === 0 ? null : allocateGuestFpu(task)
+    const guestFpu = runHpa === 0 ? null : (ready ?? allocateGuestFpu(task))
     if (guestFpu === null) {
+      if (ready !== null) freeGuestFpu(ready)
       if (runHpa !== 0) kernel.pages.releaseContiguous(runHpa, 2)
       return null
     }

@@ -2,7 +2,8 @@ import { X86_CR4_OSXSAVE, X86_CR4_PKE } from '../../isa/control-registers.ts'
 import { XFEATURE_MASK_FPSSE } from '../../isa/xfeatures.ts'
 import { compactedSize, standardSize } from '../../isa/xstate-layout.ts'
 import { E2BIG, EINVAL } from '../../linux/errno.ts'
-import { enableGuestFeatures, setUserFeatures } from '../../linux/fpu/door.ts'
+import { enableGuestFeatures, enableGuestFeaturesPreemptibly, setUserFeatures } from '../../linux/fpu/door.ts'
+import { PREEMPTION_POINT, type Preemptible } from '../../linux/preemption.ts'
 import { countSide, type RefusalDetails, refusedBy } from '../../linux/refusal.ts'
 import { CTL } from '../../machine/execution-context.ts'
 import { decode, encode } from '../abi/struct-layout.ts'
@@ -85,8 +86,31 @@ export function hypervisorBase(list: readonly CpuidEntry[]): number {
   return 0
 }
 
+/** What `checkCpuid` finds. */
+const ACCEPTED = 1
+
 /** KVM_SET_CPUID and KVM_SET_CPUID2 after copying in. A failing call changes nothing. XSAVE-48, XSAVE-49, GFPU-43, KAPI-85. */
 export function setCpuid(vcpu: Vcpu, list: CpuidEntry[], call: IoctlCall): number {
+  const checked = checkCpuid(vcpu, list, call)
+  if (checked !== ACCEPTED) return checked
+  const features = dynamicFeatures(vcpu, list)
+  const room = features === 0 ? 0 : enableGuestFeatures(call.task, vcpu.guestFpu, features)
+  return takeCpuid(vcpu, list, call, features, room)
+}
+
+/** The same steps with the places where Linux's could lose the processor. Linux 6.12 kvm_set_cpuid(). */
+export function* setCpuidPreemptibly(vcpu: Vcpu, list: CpuidEntry[], call: IoctlCall): Preemptible<number> {
+  yield PREEMPTION_POINT
+  const checked = checkCpuid(vcpu, list, call)
+  if (checked !== ACCEPTED) return checked
+  const features = dynamicFeatures(vcpu, list)
+  const room = features === 0 ? 0 : yield* enableGuestFeaturesPreemptibly(call.task, vcpu.guestFpu, features)
+  yield PREEMPTION_POINT
+  return takeCpuid(vcpu, list, call, features, room)
+}
+
+/** ACCEPTED, or what the call comes to: 0 for the list that is in force already, or a negative errno. */
+function checkCpuid(vcpu: Vcpu, list: CpuidEntry[], call: IoctlCall): number {
   updateRuntimeCpuid(vcpu, list)
   const { profile } = vcpu.vm.kvm
   if (vcpu.hasRun && profile.kvm.rejectsAnyCpuidAfterRun)
@@ -100,15 +124,23 @@ export function setCpuid(vcpu: Vcpu, list: CpuidEntry[], call: IoctlCall): numbe
   if (virtualBits !== 0 && virtualBits !== 48 && virtualBits !== 57) {
     return call.refuse(EINVAL, 'XSAVE-48', `virtual address width ${virtualBits} in leaf 0x80000008 is not 48 or 57`)
   }
+  return ACCEPTED
+}
+
+/** XCR0 components of the list, if there are dynamic ones among them that need room in the image now; else 0. */
+function dynamicFeatures(vcpu: Vcpu, list: readonly CpuidEntry[]): number {
+  const { profile } = vcpu.vm.kvm
   const features = findEntry(list, 0xd, 0)?.eax ?? 0
-  if (features & profile.fpu.userDynamic && profile.dynamicStates.enabling === 'at-cpuid') {
-    const status = enableGuestFeatures(call.task, vcpu.guestFpu, features)
-    if (status < 0) {
-      call.refusal = call.task.refusal
-      return status
-    }
-    vcpu.vm.kvm.trace?.guestStateEnlarged(vcpu)
+  return features & profile.fpu.userDynamic && profile.dynamicStates.enabling === 'at-cpuid' ? features : 0
+}
+
+/** @param room what enabling `features` came to */
+function takeCpuid(vcpu: Vcpu, list: CpuidEntry[], call: IoctlCall, features: number, room: number): number {
+  if (room < 0) {
+    call.refusal = call.task.refusal
+    return room
   }
+  if (features !== 0) vcpu.vm.kvm.trace?.guestStateEnlarged(vcpu)
   vcpu.cpuid = list
   afterSetCpuid(vcpu)
   return 0

@@ -100,13 +100,11 @@ function loadVcpu(cpu: PinnedProcessor, vcpu: Vcpu): void {
   } catch (error) {
     throw calledFrom(error, 'kvm_arch_vcpu_ioctl_run', 'kvm_vcpu_ioctl')
   }
-  cpu.current!.preemptNotifier = vcpu.residency
   if (vcpu.msrs.stealTime & 1n) vcpu.request(V.REQ_STEAL_UPDATE)
 }
 
 function putVcpu(cpu: PinnedProcessor, vcpu: Vcpu): void {
   vcpu.residency.leave(cpu)
-  cpu.current!.preemptNotifier = null
   putGuestRegisters(cpu, vcpu)
 }
 

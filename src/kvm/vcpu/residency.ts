@@ -1,7 +1,7 @@
 import type { VcpuCostSource } from '../../linux/costs.ts'
 import { guestImageBytes } from '../../linux/fpu/door.ts'
 import type { PinnedProcessor } from '../../linux/processor.ts'
-import type { PreemptNotifier } from '../../linux/task.ts'
+import type { PreemptNotifier, Task } from '../../linux/task.ts'
 import type { Vcpu } from './vcpu.ts'
 
 /**
@@ -15,21 +15,23 @@ export class VcpuResidency implements PreemptNotifier, VcpuCostSource {
     this.vcpu = vcpu
   }
 
-  /** A vCPU ioctl begins. */
-  load(): void {
+  /** An ioctl of the vCPU begins: `task` has it until `put`, and while it is scheduled out the processor has nothing of it. */
+  load(task: Task): void {
     this.vcpu.vm.kvm.kernel.costs.vcpuLoads++
+    task.preemptNotifier = this
   }
-  /** It ends. */
-  put(): void {
+  /** It ends. What KVM_RUN left on the processor has left it by now (`leave`). */
+  put(task: Task): void {
     this.vcpu.vm.kvm.kernel.costs.vcpuPuts++
+    task.preemptNotifier = null
   }
 
   schedIn(_cpu: PinnedProcessor): void {
-    this.load()
+    this.vcpu.vm.kvm.kernel.costs.vcpuLoads++
   }
   schedOut(cpu: PinnedProcessor, _preempted: boolean): void {
     this.leave(cpu)
-    this.put()
+    this.vcpu.vm.kvm.kernel.costs.vcpuPuts++
   }
 
   /**

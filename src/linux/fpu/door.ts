@@ -2,10 +2,12 @@
  * The guest-FPU door: all that KVM may do with extended state. A guest FPU is an opaque handle; no field of it can be read
  * outside `linux/fpu`. Rules GFPU-01..54, XSAVE-06..28. Masks are unsigned 32-bit numbers of state components.
  */
+import type { Preemptible } from '../preemption.ts'
 import type { PinnedProcessor } from '../processor.ts'
 import type { RefusalDetails } from '../refusal.ts'
 import type { Task } from '../task.ts'
 import * as guest from './guest-fpu.ts'
+import * as realloc from './guest-realloc.ts'
 import type { FxsaveFields } from './legacy-fields.ts'
 
 declare const opaque: unique symbol
@@ -20,6 +22,8 @@ export { type FxsaveFields, newFxsaveFields } from './legacy-fields.ts'
  * PERM-23). Null = no memory (ENOMEM). Call it in KVM_CREATE_VCPU, task = the caller.
  */
 export const allocateGuestFpu: (task: Task) => GuestFpu | null = guest.allocate
+/** `allocateGuestFpu` where each place at which it could be preempted counts. */
+export const allocateGuestFpuPreemptibly: (task: Task) => Preemptible<GuestFpu | null> = guest.allocatePreemptibly
 
 /** Gives the memory back. The image must not be in use (GFPU-05). */
 export const freeGuestFpu: (fpu: GuestFpu) => void = guest.free
@@ -44,15 +48,18 @@ export const ensureRegistersLoaded: (cpu: PinnedProcessor) => void = guest.ensur
  * Enables the components of `cpuidFeatures` (raw CPUID.(0DH,0).EDX:EAX, low half) that are dynamic and not enabled yet.
  * 0, -EPERM (the caller's guest permission lacks one), or -EFAULT (no memory). GFPU-39..43. Not while loaded by another task.
  */
-export const enableGuestFeatures: (task: Task, fpu: GuestFpu, cpuidFeatures: number) => number = guest.enableFeatures
+export const enableGuestFeatures: (task: Task, fpu: GuestFpu, cpuidFeatures: number) => number = realloc.enableFeatures
+/** `enableGuestFeatures` where each place at which it could be preempted counts. */
+export const enableGuestFeaturesPreemptibly: (task: Task, fpu: GuestFpu, cpuidFeatures: number) => Preemptible<number> =
+  realloc.enableFeaturesPreemptibly
 
 /** Dynamic components of `mask` that the image has no room for. GFPU-36. */
-export const missingGuestFeatures: (fpu: GuestFpu, mask: number) => number = guest.missingFeatures
+export const missingGuestFeatures: (fpu: GuestFpu, mask: number) => number = realloc.missingFeatures
 /**
  * Room for these is to be made when the image is put next (design D1). It stays asked for if it cannot be made, and is complained
  * about in the log when the image is loaded before it was (GFPU-35).
  */
-export const requestGuestFeatures: (fpu: GuestFpu, mask: number) => void = guest.requestFeatures
+export const requestGuestFeatures: (fpu: GuestFpu, mask: number) => void = realloc.requestFeatures
 
 /** Bytes of the vCPU's image in kernel memory; 0 once it is freed. */
 export const guestImageBytes: (fpu: GuestFpu) => number = guest.imageBytes

@@ -1,15 +1,17 @@
 import { FXSAVE, XFEATURE_MASK_FPSSE, XSTATE_BV_OFFSET } from '../../isa/xfeatures.ts'
-import { EFAULT, EINVAL, EPERM, refuse } from '../errno.ts'
+import { EINVAL } from '../errno.ts'
 import type { Kernel } from '../kernel.ts'
 import { calledFrom, HostOops } from '../oops.ts'
-import { withPreemptionDisabled } from '../preemption.ts'
+import { PREEMPTION_POINT, type Preemptible } from '../preemption.ts'
 import type { PinnedProcessor } from '../processor.ts'
 import { describeComponents, refusedBy, u64Of } from '../refusal.ts'
 import type { Task } from '../task.ts'
-import { kernelSize as kernelSizeOf, userSize as userSizeOf, type XstateConfig } from './config.ts'
+import { kernelSize as kernelSizeOf, type XstateConfig } from './config.ts'
 import type { GuestFpu, HostXstate, UabiLoad } from './door.ts'
-import { guestNotPermitted, imageDetails } from './explain.ts'
+import { imageDetails } from './explain.ts'
 import { FpState } from './fpstate.ts'
+import { reallocate, warnPendingRealloc } from './guest-realloc.ts'
+import { GuestFpuState, ignoresPermission, imageOf, stateOf } from './guest-state.ts'
 import type { FxsaveFields } from './legacy-fields.ts'
 import { reportOverrun } from './overrun.ts'
 import { groupPermission } from './permission.ts'
@@ -29,36 +31,28 @@ import {
   type UabiRefusal,
 } from './uabi-copy.ts'
 
-/** What a handle of the door stands for (Linux's struct fpu_guest). GFPU §1. */
-class GuestFpuState {
-  readonly kernel: Kernel
-  fpstate: FpState | null
-  /** Components the image is sized for. */
-  xfeatures: number
-  xfdErr = 0
-  /** Components that room is to be made for when the image is put: design D1 (GFPU-35). */
-  reallocRequest = 0
-  uabiSize: number
-
-  constructor(kernel: Kernel, fpstate: FpState) {
-    const { xstate } = kernel
-    this.kernel = kernel
-    this.fpstate = fpstate
-    this.xfeatures = xstate.guestDefault
-    this.uabiSize = Math.max(xstate.profile.kvm.baseUabiSizeFloor4096 ? 4096 : 0, xstate.userDefaultSize)
-  }
-}
-
-function stateOf(handle: GuestFpu): GuestFpuState {
-  return handle as unknown as GuestFpuState
-}
-function imageOf(handle: GuestFpu): FpState {
-  const { fpstate } = stateOf(handle)
-  if (fpstate === null) throw new Error('guest FPU used after it was freed')
-  return fpstate
-}
-
 export function allocate(task: Task): GuestFpu | null {
+  const fpu = newImage(task)
+  if (fpu !== null) lockPermissions(task)
+  return fpu
+}
+
+/** The same steps with the places where Linux's could lose the processor. Linux 6.12 fpu_alloc_guest_fpstate(). */
+export function* allocatePreemptibly(task: Task): Preemptible<GuestFpu | null> {
+  yield PREEMPTION_POINT
+  const fpu = newImage(task)
+  yield PREEMPTION_POINT
+  if (fpu !== null) lockPermissions(task)
+  yield PREEMPTION_POINT
+  return fpu
+}
+
+/** Under the sighand lock: the process has a vCPU (PERM-23). */
+function lockPermissions(task: Task): void {
+  groupPermission(task, true).locked = true
+}
+
+function newImage(task: Task): GuestFpu | null {
   const { kernel } = task
   const { xstate } = kernel
   // Where KVM does not ask for permission it gets room for all it may want at once (PERM-64).
@@ -74,11 +68,8 @@ export function allocate(task: Task): GuestFpu | null {
   fpstate.isValloc = true
   fpstate.isGuest = true
   fpstate.initImage(xstate)
-  groupPermission(task, true).locked = true
   return new GuestFpuState(kernel, fpstate) as unknown as GuestFpu
 }
-
-const ignoresPermission = (xstate: XstateConfig): boolean => xstate.profile.permissions.guestPermission === 'ignored'
 
 export function free(handle: GuestFpu): void {
   const state = stateOf(handle)
@@ -136,97 +127,6 @@ function activate(fpu: FpuThread, cpu: PinnedProcessor): void {
 export function ensureRegistersLoaded(cpu: PinnedProcessor): void {
   const { fpu } = cpu.current!
   if (fpu.needLoad) loadForUser(fpu, cpu)
-}
-
-export function enableFeatures(task: Task, handle: GuestFpu, cpuidFeatures: number): number {
-  const state = stateOf(handle)
-  const { xstate } = state.kernel
-  const wanted = cpuidFeatures & ~state.xfeatures & xstate.profile.fpu.userDynamic
-  if (wanted === 0) return 0
-  if (ignoresPermission(xstate)) return showFeatures(state, wanted & xstate.userMax)
-  const record = groupPermission(task, true)
-  if ((record.statePerm & wanted) !== wanted) {
-    const details = guestNotPermitted(task, cpuidFeatures, wanted, record.statePerm, record.locked)
-    const sentence = `guest CPUID has ${describeComponents(details.bits!)}, for which the process has no guest permission (ARCH_REQ_XCOMP_GUEST_PERM)`
-    return refuse(task, EPERM, 'GFPU-39', sentence, details)
-  }
-  return growImage(task, state, wanted)
-}
-
-/** The image has room for them already: user space may now read and write them. PERM-64, PERM-66. */
-function showFeatures(state: GuestFpuState, added: number): number {
-  if (added === 0) return 0
-  const { xstate } = state.kernel
-  const fpstate = state.fpstate!
-  fpstate.userXfeatures |= added
-  fpstate.userSize = userSizeOf(xstate.layout, xstate.profile, fpstate.userXfeatures)
-  state.xfeatures |= added
-  state.uabiSize = fpstate.userSize
-  return 0
-}
-
-export function missingFeatures(handle: GuestFpu, mask: number): number {
-  const state = stateOf(handle)
-  return (mask & ~state.xfeatures & state.kernel.xstate.profile.fpu.userDynamic) >>> 0
-}
-
-export function requestFeatures(handle: GuestFpu, mask: number): void {
-  stateOf(handle).reallocRequest |= mask
-}
-
-function warnPendingRealloc({ id, kernel, current }: PinnedProcessor): void {
-  kernel.log.warnOnce(
-    `WARNING: CPU: ${id} PID: ${current!.tid} at fpu_guest_realloc_fpstate: a request is pending while the guest is entered (GFPU-35)`,
-  )
-}
-
-/** Design D1, before the image is saved and put. What fails here is told nobody, and asked for again (GFPU-35). */
-function reallocate(task: Task, state: GuestFpuState): void {
-  const wanted = state.reallocRequest
-  if ((groupPermission(task, true).statePerm & wanted) === wanted && growImage(task, state, wanted) === 0) {
-    state.reallocRequest = 0
-    return
-  }
-  state.kernel.trace.fpu?.('guest_realloc_failed', task, { features: wanted })
-}
-
-/** fpstate_realloc for a guest: a new zeroed image; content survives only if it is in the registers (GFPU-39, -40). */
-function growImage(task: Task, state: GuestFpuState, added: number): number {
-  const { xstate } = state.kernel
-  const old = state.fpstate!
-  const record = groupPermission(task, true)
-  const { kernelSize, userSize } = record
-  const grown = FpState.allocate(state.kernel, kernelSize, kernelSizeOf(xstate, old.xfeatures | added))
-  if (grown === null) return refuse(task, EFAULT, 'GFPU-39', 'no memory for the larger image')
-  grown.size = kernelSize
-  grown.userSize = userSize
-  grown.isValloc = true
-  grown.isGuest = true
-  grown.isConfidential = old.isConfidential
-  grown.inUse = old.inUse
-  withPreemptionDisabled(task, exchangeImages, { state, grown, added })
-  state.kernel.trace.fpu?.('guest_fpstate_grown', task, { features: grown.xfeatures, size: grown.size, uabiSize: userSize })
-  old.free()
-  return 0
-}
-
-/** Between fpregs_lock() and fpregs_unlock(): the larger image takes the old one's place, in the thread too if it is active there. */
-function exchangeImages(cpu: PinnedProcessor, what: { state: GuestFpuState; grown: FpState; added: number }): void {
-  const { state, grown, added } = what
-  const old = state.fpstate!
-  const { fpu } = cpu.current!
-  state.xfeatures |= added
-  state.uabiSize = grown.userSize
-  const active = fpu.fpstate === old
-  if (active && fpu.needLoad) loadForUser(fpu, cpu)
-  grown.xfeatures = old.xfeatures | added
-  grown.userXfeatures = old.userXfeatures | added
-  grown.xfd = old.xfd & ~added
-  grown.initXcompBv(state.kernel.xstate)
-  state.fpstate = grown
-  if (!active) return
-  fpu.fpstate = grown
-  writeXfd(fpu, cpu, grown)
 }
 
 export function imageBytes(handle: GuestFpu): number {

@@ -1,5 +1,6 @@
 import { XFEATURE_MASK_FPSSE, xfeatureNames } from '../../isa/xfeatures.ts'
 import { EBUSY, EFAULT, EINVAL, ENOMEM, ENOSPC, EOPNOTSUPP, refuse } from '../errno.ts'
+import { PREEMPTION_POINT, type Preemptible } from '../preemption.ts'
 import { countSide, passed, refusedBy } from '../refusal.ts'
 import type { Task } from '../task.ts'
 import { kernelSize, userSize as userSizeOf, type XstateConfig } from './config.ts'
@@ -44,6 +45,27 @@ function store(task: Task, user: number, mask: number): number {
 
 /** The checks of PERM-17, in their order. */
 function requestPermission(task: Task, lo: number, hi: number, guest: boolean): number {
+  const requested = facilityOf(task, lo, hi)
+  if (requested < 0) return requested
+  if (isPermitted(task, requested, guest)) return 0
+  return requestUnderLock(task, lo, requested, guest)
+}
+
+/** ARCH_REQ_XCOMP_PERM and _GUEST_PERM with the places where Linux's could lose the processor. Linux 6.12 xstate_request_perm(). */
+export function* requestPermissionPreemptibly(task: Task, lo: number, hi: number, guest: boolean): Preemptible<number> {
+  yield PREEMPTION_POINT
+  const requested = facilityOf(task, lo, hi)
+  if (requested < 0) return requested
+  if (isPermitted(task, requested, guest)) return 0
+  // What was seen without the lock is not relied on.
+  yield PREEMPTION_POINT
+  const result = requestUnderLock(task, lo, requested, guest)
+  yield PREEMPTION_POINT
+  return result
+}
+
+/** The components that are asked for with this one, or a negative errno. */
+function facilityOf(task: Task, lo: number, hi: number): number {
   const { xstate } = task.kernel
   const { permissions } = xstate.profile
   if (hi !== 0 || lo >>> 0 >= permissions.xfeatureMax) {
@@ -66,16 +88,24 @@ function requestPermission(task: Task, lo: number, hi: number, guest: boolean): 
     const details = notSupported(task, component, requested)
     return refuse(task, EOPNOTSUPP, 'PERM-17', `this host does not support ${xfeatureNames(requested).join(' ')}`, details)
   }
+  return requested
+}
+
+/** Nothing is to be done; PERM-66 where nobody has to ask for guests. */
+function isPermitted(task: Task, requested: number, guest: boolean): boolean {
+  if ((groupPermission(task, guest).statePerm & requested) === requested) return true
+  return guest && task.kernel.xstate.profile.permissions.guestPermission === 'ignored'
+}
+
+/** Under the sighand lock: whether a vCPU exists is looked at, and the permission given, in one. PERM-23. */
+function requestUnderLock(task: Task, component: number, requested: number, guest: boolean): number {
   const record = groupPermission(task, guest)
-  if ((record.statePerm & requested) === requested) return 0
-  // PERM-66.
-  if (guest && permissions.guestPermission === 'ignored') return 0
   if (guest && record.locked) {
     const lock = refusedBy('vCPU lock', 'a vCPU exists', 1)
     const details = notGranted(task, component, requested, record.statePerm, true, lock)
     return refuse(task, EBUSY, 'PERM-23', 'the process has created a vCPU: guest permissions are locked', details)
   }
-  return grant(task, xstate, record, requested, guest)
+  return grant(task, task.kernel.xstate, record, requested, guest)
 }
 
 /** PERM-20, -28, §10. */

@@ -5,9 +5,11 @@ import {
   ARCH_GET_XCOMP_SUPP,
   ARCH_REQ_XCOMP_GUEST_PERM,
   ARCH_REQ_XCOMP_PERM,
+  requestPermissionPreemptibly,
   xstatePrctl,
 } from '../fpu/permission.ts'
 import { TASK_SIZE_MAX } from '../mm/layout.ts'
+import type { MaybePreemptible, Preemptible } from '../preemption.ts'
 import { ARCH_SHSTK_ENABLE, ARCH_SHSTK_STATUS, shadowStackPrctl } from '../shstk/prctl.ts'
 import type { Task } from '../task.ts'
 import type { SyscallArguments } from './arguments.ts'
@@ -24,7 +26,7 @@ const ARCH_GET_MAX_TAG_BITS = 0x4003
 const ARCH_FORCE_TAGGED_SVA = 0x4004
 
 /** arch_prctl(2): LUX §6, file 10 §4. An option nobody knows is EINVAL (LUX-32). */
-export function archPrctl(task: Task, a: SyscallArguments): number {
+export function archPrctl(task: Task, a: SyscallArguments): MaybePreemptible<number> {
   const option = a.int(0)
   const { profile } = task.kernel
   if (option >= ARCH_GET_XCOMP_SUPP && option <= ARCH_REQ_XCOMP_GUEST_PERM) {
@@ -61,15 +63,24 @@ export function archPrctl(task: Task, a: SyscallArguments): number {
   }
 }
 
-function requestOrGet(task: Task, a: SyscallArguments, option: number): number {
+function requestOrGet(task: Task, a: SyscallArguments, option: number): MaybePreemptible<number> {
   const lo = a.u32(1) | 0
   const hi = a.high(1)
+  const isRequest = option === ARCH_REQ_XCOMP_PERM || option === ARCH_REQ_XCOMP_GUEST_PERM
+  if (isRequest && task.kernel.yieldsEverywhere) return request(task, lo, hi, option === ARCH_REQ_XCOMP_GUEST_PERM)
   const result = xstatePrctl(task, option, lo, hi, a.long(1))
-  if (option === ARCH_REQ_XCOMP_PERM || option === ARCH_REQ_XCOMP_GUEST_PERM) {
-    const guest = option === ARCH_REQ_XCOMP_GUEST_PERM ? 1 : 0
-    task.kernel.trace.fpu?.('permission_request', task, { component: lo, guest, result })
-  }
+  if (isRequest) traceRequest(task, lo, option === ARCH_REQ_XCOMP_GUEST_PERM, result)
   return result
+}
+
+function* request(task: Task, lo: number, hi: number, guest: boolean): Preemptible<number> {
+  const result = yield* requestPermissionPreemptibly(task, lo, hi, guest)
+  traceRequest(task, lo, guest, result)
+  return result
+}
+
+function traceRequest(task: Task, component: number, guest: boolean, result: number): void {
+  task.kernel.trace.fpu?.('permission_request', task, { component, guest: guest ? 1 : 0, result })
 }
 
 /** The selector becomes 0, the base is loaded. */
