@@ -1,6 +1,11 @@
 import { XFEATURE_XTILE_DATA } from '../../../isa/xfeatures.ts'
-import { allocateGuestFpu } from '../../../linux/fpu/door.ts'
-import { ARCH_REQ_XCOMP_GUEST_PERM, groupPermission, xstatePrctl } from '../../../linux/fpu/permission.ts'
+import { allocateGuestFpuPreemptibly } from '../../../linux/fpu/door.ts'
+import {
+  ARCH_REQ_XCOMP_GUEST_PERM,
+  groupPermission,
+  requestPermissionPreemptibly,
+  xstatePrctl,
+} from '../../../linux/fpu/permission.ts'
 import { PREEMPTION_POINT, type Preemptible } from '../../../linux/preemption.ts'
 import type { Task } from '../../../linux/task.ts'
 import type { HostModel, Invariant } from '../host-system.ts'
@@ -14,17 +19,14 @@ export interface PermissionVariant {
   readonly request: (task: Task) => Preemptible<void>
 }
 
-/** ARCH_REQ_XCOMP_GUEST_PERM: under the lock from the first look to the grant. */
+/** ARCH_REQ_XCOMP_GUEST_PERM. */
 function* request(task: Task): Preemptible<void> {
-  yield PREEMPTION_POINT
-  xstatePrctl(task, ARCH_REQ_XCOMP_GUEST_PERM, XFEATURE_XTILE_DATA, 0, 0)
+  yield* requestPermissionPreemptibly(task, XFEATURE_XTILE_DATA, 0, true)
 }
 
-/** What KVM_CREATE_VCPU does about permissions: it takes the image's size from them and locks them. */
+/** What KVM_CREATE_VCPU does about permissions: the vCPU's image is made, and they are locked. */
 function* createVcpu(task: Task): Preemptible<void> {
-  yield PREEMPTION_POINT
-  allocateGuestFpu(task)
-  yield PREEMPTION_POINT
+  yield* allocateGuestFpuPreemptibly(task)
 }
 
 export const permissionVariants: readonly PermissionVariant[] = [
