@@ -100,7 +100,6 @@ export function setCpuid(vcpu: Vcpu, list: CpuidEntry[], call: IoctlCall): numbe
 
 /** The same steps with the places where Linux's could lose the processor. Linux 6.12 kvm_set_cpuid(). */
 export function* setCpuidPreemptibly(vcpu: Vcpu, list: CpuidEntry[], call: IoctlCall): Preemptible<number> {
-  yield PREEMPTION_POINT
   const checked = checkCpuid(vcpu, list, call)
   if (checked !== ACCEPTED) return checked
   const features = dynamicFeatures(vcpu, list)

@@ -25,13 +25,11 @@ export function transferMsrs(call: IoctlCall, writesBack: boolean, access: MsrAc
   return writesBack ? writeList(call, list) : list.done
 }
 
-/** The same steps with the places where Linux's could lose the processor: before and after each entry. */
+/** The same steps with the places where Linux's could lose the processor: after each entry. */
 export function* transferMsrsPreemptibly(call: IoctlCall, writesBack: boolean, access: MsrAccess): Preemptible<number> {
   const list = readList(call)
   if (typeof list === 'number') return list
-  do {
-    yield PREEMPTION_POINT
-  } while (doNext(list, access))
+  while (doNext(list, access)) yield PREEMPTION_POINT
   return writesBack ? writeList(call, list) : list.done
 }
 

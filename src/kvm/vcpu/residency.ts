@@ -17,20 +17,28 @@ export class VcpuResidency implements PreemptNotifier, VcpuCostSource {
 
   /** An ioctl of the vCPU begins: `task` has it until `put`, and while it is scheduled out the processor has nothing of it. */
   load(task: Task): void {
-    this.vcpu.vm.kvm.kernel.costs.vcpuLoads++
+    this.arrive()
     task.preemptNotifier = this
   }
   /** It ends. What KVM_RUN left on the processor has left it by now (`leave`). */
   put(task: Task): void {
-    this.vcpu.vm.kvm.kernel.costs.vcpuPuts++
     task.preemptNotifier = null
+    this.depart()
   }
 
   schedIn(_cpu: PinnedProcessor): void {
-    this.vcpu.vm.kvm.kernel.costs.vcpuLoads++
+    this.arrive()
   }
   schedOut(cpu: PinnedProcessor, _preempted: boolean): void {
     this.leave(cpu)
+    this.depart()
+  }
+
+  /** The vCPU is on a processor from here to `depart`. */
+  arrive(): void {
+    this.vcpu.vm.kvm.kernel.costs.vcpuLoads++
+  }
+  depart(): void {
     this.vcpu.vm.kvm.kernel.costs.vcpuPuts++
   }
 

@@ -42,7 +42,6 @@ function writeXsave(vcpu: Vcpu, call: IoctlCall, size: number): MaybePreemptible
 
 /** The same steps with the places where Linux's could lose the processor; nobody else has the buffer meanwhile, as in Linux. */
 function* writeXsavePreemptibly(vcpu: Vcpu, call: IoctlCall, size: number): Preemptible<number> {
-  yield PREEMPTION_POINT
   const status = fillBuffer(vcpu, call, size)
   if (status < 0) return status
   const image = uabiBuffer(vcpu.guestFpu)
@@ -101,7 +100,6 @@ export function setXsave(vcpu: Vcpu, call: IoctlCall): MaybePreemptible<number> 
 /** As `writeXsavePreemptibly`. Linux: memdup_user(), then fpu_copy_uabi_to_guest_fpstate(). */
 function* setXsavePreemptibly(vcpu: Vcpu, call: IoctlCall): Preemptible<number> {
   const bytes = new Uint8Array(uabiSize(vcpu.guestFpu))
-  yield PREEMPTION_POINT
   if (!call.read(call.argument, bytes)) return call.badAddress()
   yield PREEMPTION_POINT
   const result = loadXsave(vcpu, call, bytes, 0)

@@ -248,15 +248,15 @@ function loadedOnce(host: AmxHost): Invariant {
 function countLoads({ vcpu }: ModelVcpu): { count: number } {
   const loads = { count: 0 }
   const { residency } = vcpu
-  const load = residency.load.bind(residency)
-  const put = residency.put.bind(residency)
-  residency.load = () => {
+  const arrive = residency.arrive.bind(residency)
+  const depart = residency.depart.bind(residency)
+  residency.arrive = () => {
     loads.count++
-    load()
+    arrive()
   }
-  residency.put = () => {
+  residency.depart = () => {
     loads.count--
-    put()
+    depart()
   }
   return loads
 }

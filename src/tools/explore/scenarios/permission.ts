@@ -10,6 +10,7 @@ import { PREEMPTION_POINT, type Preemptible } from '../../../linux/preemption.ts
 import type { Task } from '../../../linux/task.ts'
 import type { HostModel, Invariant } from '../host-system.ts'
 import { VcpuHost } from '../vcpu-host.ts'
+import { watch } from '../watch.ts'
 import { place } from './amx-host.ts'
 
 export interface PermissionVariant {
@@ -66,16 +67,19 @@ export function permission(options: {
   place(host, [asking, 3, 0], [first, 2, 1], [second, 1, 0])
   const record = groupPermission(asking, true)
   const seen = { whenLocked: -1, granted: record.statePerm }
-  const cell = host.recorder.cell('guest permission')
-  const touching = (body: (task: Task) => Preemptible<void>, task: Task) =>
+  const { recorder } = host
+  watch(recorder, record, 'guest permission', 'statePerm', 'locked')
+  const watched = (body: (task: Task) => Preemptible<void>, task: Task) =>
     (function* (): Preemptible<void> {
       const steps = body(task)
       for (;;) {
-        host.recorder.write(cell)
         const step = steps.next()
-        // Here and not in the check: steps that are known are not checked again.
+        // Here and not in the check: steps that are known are not checked again. What is seen for that is no access of the step.
+        const { recording } = recorder
+        recorder.recording = false
         if (record.locked && seen.whenLocked < 0) seen.whenLocked = record.statePerm
         seen.granted |= record.statePerm
+        recorder.recording = recording
         if (step.done) return
         yield step.value
       }
@@ -84,9 +88,9 @@ export function permission(options: {
     kernel: host.host.kernel,
     recorder: host.recorder,
     actors: [
-      { name: 'asking', task: asking, body: () => touching(options.variant?.request ?? request, asking) },
-      { name: 'vcpu0', task: first, body: () => touching(createVcpu, first) },
-      { name: 'vcpu1', task: second, body: () => touching(createVcpu, second) },
+      { name: 'asking', task: asking, body: () => watched(options.variant?.request ?? request, asking) },
+      { name: 'vcpu0', task: first, body: () => watched(createVcpu, first) },
+      { name: 'vcpu1', task: second, body: () => watched(createVcpu, second) },
     ],
     invariants: [neverAfterLock(record, seen), neverShrinks(record, seen)],
     objects: [record, seen],
