@@ -78,7 +78,7 @@ describe('reduction', () => {
       )
       const seen = new Set<string>()
       const onViolation = ({ invariant, because }: { invariant: string; because: string }) => seen.add(`${invariant}: ${because}`)
-      const result = new Search(system, { bound, reduce, onViolation, maxExecutions: 20_000 }).run()!
+      const result = new Search(system, { bound, reduce, onViolation, maxExecutions: 40_000 }).run()!
       return { seen: [...seen].sort(), exhaustive: result.exhaustive, executions: result.executions }
     }
     const [full, reduced] = [violations(false), violations(true)]
