@@ -16,7 +16,7 @@ export interface ExploreCommandOptions {
   readonly html?: string
   readonly maxExecutions?: number
   readonly maxSteps?: number
-  /** MiB of all processes together. */
+  /** MiB of each process. */
   readonly memory: number
   readonly reduction: boolean
   readonly json: boolean
@@ -83,7 +83,7 @@ export function addExploreCommand(program: Command): void {
     .option('--replay <file>', 'make the run of a schedule file again')
     .option('--save <file>', 'write the schedule of a counterexample')
     .option('--html <file>', 'write the counterexample as a page')
-    .option('--memory <MiB>', 'stop when more memory is in use', upTo(MOST_MEMORY), 2048)
+    .option('--memory <MiB>', 'stop when a process uses more memory', upTo(MOST_MEMORY), 2048)
     .option('--max-executions <n>', 'stop after so many runs', count)
     .option('--max-steps <n>', `stop at a run of more steps; default and most ${MOST_STEPS}`, upTo(MOST_STEPS))
     .option('--no-reduction', 'try every order of every step, also of independent ones')

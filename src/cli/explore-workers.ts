@@ -45,7 +45,7 @@ function argumentsOf({ name }: Scenario, options: ExploreCommandOptions, index: 
   const { threads, kernel, variant, invariant, bound, maxExecutions, maxSteps, memory, reduction } = options
   const share = (whole: number): string => String(Math.max(1, Math.floor(whole / threads)))
   return [
-    ...['explore', name, '--worker', '--shard', `${index + 1}/${threads}`, '--memory', share(memory)],
+    ...['explore', name, '--worker', '--shard', `${index + 1}/${threads}`, '--memory', String(memory)],
     ...(kernel === undefined ? [] : ['--kernel', kernel]),
     ...(variant === undefined ? [] : ['--variant', variant]),
     ...invariant.flatMap((each) => ['--invariant', each]),

@@ -41,6 +41,7 @@ describe('names', () => {
     [['xstate', '--invariant', 'own-xdf', '--threads', '2'], /unknown invariant 'own-xdf'.*did you mean own-xfd\?/],
     [['xstate', '--kernel', 'linux-6.21'], /unknown kernel profile 'linux-6.21'.*did you mean linux-6.1,/],
     [['split-lock', '--kernel', 'linux-6.12'], /cannot run under linux-6.12.*SLD-36/],
+    [['xstate', '--kernel', 'linux-5.16'], /cannot run under linux-5.16.*GUEST_PERM/],
     [[], /no scenario/],
     [['xstate', '--list'], /xstate and --list together/],
     [['xstate', '--shard', '1/2', '--threads', '2'], /--shard and --threads together/],

@@ -12,6 +12,7 @@ const endless: Scenario = {
   name: 'endless',
   title: 'a guest in a loop',
   kernel: 'linux-6.12',
+  needs: 'guest permission',
   bound: 1,
   holds: true,
   variants: [],

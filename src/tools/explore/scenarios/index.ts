@@ -1,5 +1,5 @@
 import { nearestNames, suggestion, UserError } from '../../../isa/user-error.ts'
-import { kernelProfile } from '../../../profiles/index.ts'
+import { type KernelProfile, kernelProfile } from '../../../profiles/index.ts'
 import { HOST_GOES_ON, type HostModel, type Invariant } from '../host-system.ts'
 import { permission, permissionVariants } from './permission.ts'
 import { splitLock } from './split-lock.ts'
@@ -25,6 +25,8 @@ export interface Scenario {
   readonly title: string
   /** Kernel profile it is about. */
   readonly kernel: string
+  /** What a kernel must have for it to run. */
+  readonly needs: keyof typeof NEEDS
   /** Preemptions up to which `explore` looks unless told otherwise. */
   readonly bound: number
   /** Whether the good code is expected to hold under `kernel`: where a recorded kernel does not, the scenario shows that. */
@@ -40,6 +42,19 @@ export interface BuildOptions {
 }
 
 const PROPOSAL = 'proposal:sld-virt-v8'
+
+const NEEDS = {
+  'split-lock detection in guests': {
+    isIn: ({ splitLock }: KernelProfile) => splitLock.guestVirtualization !== 'none',
+    because: 'its guests use split-lock detection, which this kernel does not give them (SLD-36)',
+    instead: PROPOSAL,
+  },
+  'guest permission': {
+    isIn: ({ permissions }: KernelProfile) => permissions.guestPermSupported,
+    because: 'it uses AMX in guests, for which this kernel has no permission to ask for (ARCH_REQ_XCOMP_GUEST_PERM is EINVAL)',
+    instead: 'linux-6.12',
+  },
+} as const
 
 /** Picks a variant by name and builds with it. */
 function withVariant<V extends VariantFacts>(
@@ -57,6 +72,7 @@ export const scenarios: readonly Scenario[] = [
     name: 'split-lock',
     title: 'two vCPUs with split-lock detection of their own and a task, under the proposed virtualization',
     kernel: PROPOSAL,
+    needs: 'split-lock detection in guests',
     bound: 2,
     holds: true,
     variants: splitLockVariants,
@@ -66,6 +82,7 @@ export const scenarios: readonly Scenario[] = [
     name: 'xstate',
     title: 'two AMX guests and an AMX program: registers, owners, IA32_XFD and XFD_ERR over switches and migration',
     kernel: 'linux-6.12',
+    needs: 'guest permission',
     bound: 1,
     holds: true,
     variants: xstateVariants,
@@ -75,6 +92,7 @@ export const scenarios: readonly Scenario[] = [
     name: 'host-xfd-write',
     title: 'KVM_SET_MSRS of IA32_XFD over live tile data, then KVM_RUN: the recorded oops of 6.12',
     kernel: 'linux-6.12',
+    needs: 'guest permission',
     bound: 0,
     holds: false,
     variants: [],
@@ -84,6 +102,7 @@ export const scenarios: readonly Scenario[] = [
     name: 'kernel-fpu',
     title: 'two AMX guests and an AMX program, and an interrupt anywhere whose handler uses vector registers',
     kernel: 'linux-6.12',
+    needs: 'guest permission',
     bound: 1,
     holds: true,
     variants: kernelFpuVariants,
@@ -93,6 +112,7 @@ export const scenarios: readonly Scenario[] = [
     name: 'reallocation',
     title: 'room for tile data is made when VMM or guest asks for it, inline',
     kernel: 'proposal:fpu-realloc-inline',
+    needs: 'guest permission',
     bound: 1,
     holds: true,
     variants: reallocationVariants,
@@ -102,6 +122,7 @@ export const scenarios: readonly Scenario[] = [
     name: 'shared-vcpu',
     title: 'two threads of a VMM use one vCPU, another thread runs a second one',
     kernel: 'linux-6.12',
+    needs: 'guest permission',
     bound: 1,
     holds: true,
     variants: sharedVcpuVariants,
@@ -111,6 +132,7 @@ export const scenarios: readonly Scenario[] = [
     name: 'permission',
     title: 'a thread asks for guest permission while two others create vCPUs',
     kernel: 'linux-6.12',
+    needs: 'guest permission',
     bound: 2,
     holds: true,
     variants: permissionVariants,
@@ -163,7 +185,7 @@ export function defaultBound({ bound, variants }: Scenario, variant: string | nu
 
 /**
  * Builds a scenario's model.
- * @param kernel profile; default the scenario's own. The split-lock scenario needs one that gives detection to guests.
+ * @param kernel profile; default the scenario's own.
  * @param invariants names of those to be checked; default all
  * @throws UserError for an unknown variant, invariant or profile, or one that the scenario cannot use
  */
@@ -176,13 +198,14 @@ export function buildScenario(
   if (variant !== undefined && !names.includes(variant))
     throw unknown('variant', variant, names, `explore ${scenario.name} --variant`)
   const profile = kernelProfile(options.kernel ?? defaultKernel(scenario, variant))
-  if (scenario.kernel === PROPOSAL && profile.splitLock.guestVirtualization === 'none') {
+  const { isIn, because, instead } = NEEDS[scenario.needs]
+  if (!isIn(profile)) {
     throw new UserError({
       code: 'unusable-kernel-profile',
       what: `scenario ${scenario.name} cannot run under ${profile.name}`,
       where: '--kernel',
-      because: 'its guests use split-lock detection, which this kernel does not give them (SLD-36)',
-      fix: `try --kernel ${PROPOSAL}`,
+      because,
+      fix: `try --kernel ${instead}`,
     })
   }
   const model = scenario.build({ kernel: profile.name, decoder, ...(variant === undefined ? {} : { variant }) })
