@@ -12,6 +12,7 @@ import * as msr from './msr-index.ts'
  * writable  groups of bits software may set, each with the features that define it. A set bit outside is #GP(0) (*reserved*).
  *           For `ro` registers empty. The widest group is all ones: no reserved bits.
  * rule      further demand on the value, else #GP(0).
+ * scope     `core`: hyper-threads of a core share it.
  * reset     value after RESET unless the CPU model states one.
  */
 export interface MsrFacts {
@@ -23,6 +24,7 @@ export interface MsrFacts {
   readonly access: 'rw' | 'ro' | 'wo'
   readonly writable: readonly WritableBits[]
   readonly rule: MsrRule
+  readonly scope: 'thread' | 'core'
   readonly reset: bigint
   readonly source: string
 }
@@ -50,6 +52,7 @@ interface Row {
   access?: 'rw' | 'ro' | 'wo'
   writable?: readonly WritableBits[]
   rule?: MsrRule
+  scope?: 'core'
   reset?: bigint
   source: string
 }
@@ -64,6 +67,7 @@ const define = (name: keyof typeof msr, row: Row): MsrFacts => ({
   access: row.access ?? 'rw',
   writable: row.access === 'ro' ? [] : (row.writable ?? all),
   rule: row.rule ?? 'none',
+  scope: row.scope ?? 'thread',
   reset: row.reset ?? 0n,
   source: row.source,
 })
@@ -106,7 +110,12 @@ export const msrFacts: readonly MsrFacts[] = [
     reset: 0xfee00900n,
     source: `${V4}; SDM Vol. 3A §11.4.4`,
   }),
-  define('MSR_TEST_CTRL', { vendor: 'GenuineIntel', writable: [bits(0xa0000000n)], source: 'SLD §1, SLD-07' }),
+  define('MSR_TEST_CTRL', {
+    vendor: 'GenuineIntel',
+    writable: [bits(0xa0000000n)],
+    scope: 'core',
+    source: 'SDM Vol. 4, MSR_TEST_CTRL; SLD-06, SLD-07',
+  }),
   define('MSR_SMI_COUNT', { vendor: 'GenuineIntel', access: 'ro', source: V4 }),
   // Locked by firmware with VMX outside SMX on, or nothing could use VMX.
   define('MSR_IA32_FEAT_CTL', { features: ['vmx', 'smx', 'sgx'], access: 'ro', reset: 0x5n, source: `${V4}: locked` }),

@@ -7,6 +7,8 @@ export interface ProcessorState {
   /** x2APIC id of the executing logical processor; processors are numbered 0..logicalProcessors-1. */
   readonly apicId: number
   readonly logicalProcessors: number
+  /** Hyper-threads of a core; their ids follow each other. Default 1. */
+  readonly threadsPerCore?: number
   /** Low 32 bits. */
   readonly cr4: number
   readonly xcr0: number
@@ -16,8 +18,7 @@ export interface ProcessorState {
 }
 
 /**
- * CPUID as one logical processor of a machine executes it: the model's static value with the topology of one package of
- * single-thread cores, OSXSAVE, OSPKE, APIC id and the XSAVE sizes of the moment. SDM Vol. 2A "CPUID", XSAVE-50.
+ * CPUID as one logical processor of a machine executes it: the model's static value with the topology of one package, OSXSAVE, OSPKE, APIC id and the XSAVE sizes of the moment. SDM Vol. 2A "CPUID", XSAVE-50.
  */
 export function processorCpuid(model: CpuModel, state: ProcessorState, leaf: number, subleaf: number): CpuidRegisters {
   const raw = model.cpuid(leaf, subleaf)
@@ -37,8 +38,9 @@ const cacheLeaf: Answer = (raw, model, state) => {
   const level = (raw.eax >>> 5) & 7
   if ((raw.eax & 31) === 0) return raw
   const ids = 1 << idBits(state.logicalProcessors)
-  const sharing = level >= 3 ? ids - 1 : 0
-  const cores = model.vendor === 'GenuineIntel' ? Math.min(ids - 1, 63) : 0
+  const threads = state.threadsPerCore ?? 1
+  const sharing = level >= 3 ? ids - 1 : threads - 1
+  const cores = model.vendor === 'GenuineIntel' ? Math.min(ids / threads - 1, 63) : 0
   return { ...raw, eax: (raw.eax | (sharing << 14) | (cores << 26)) >>> 0 }
 }
 
@@ -46,7 +48,8 @@ const cacheLeaf: Answer = (raw, model, state) => {
 const topologyLeaf: Answer = (raw, model, state, subleaf) => {
   if (model.facts.topologyLeaves === false) return raw
   const edx = state.apicId
-  if (subleaf === 0) return { eax: 0, ebx: 1, ecx: 0x100, edx }
+  const threads = state.threadsPerCore ?? 1
+  if (subleaf === 0) return { eax: idBits(threads), ebx: threads, ecx: 0x100, edx }
   if (subleaf === 1) return { eax: idBits(state.logicalProcessors), ebx: state.logicalProcessors, ecx: 0x201, edx }
   return { eax: 0, ebx: 0, ecx: subleaf & 0xff, edx }
 }

@@ -74,6 +74,8 @@ export interface HostMachine {
   /** What the processors did, counted. */
   readonly counters: MachineCounters
   readonly processors: readonly ProcessorView[]
+  /** Hyper-threads of a core, as CPUID.0BH tells. */
+  readonly threadsPerCore: number
   newContext(): ExecutionContext
   freeContext(context: ExecutionContext): void
   newAddressSpace(): AddressSpace

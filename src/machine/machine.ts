@@ -21,6 +21,8 @@ export interface MachineOptions {
   model: CpuModel
   /** Logical processors, 1..16. Default 2. */
   processors?: number
+  /** Hyper-threads of a core, Intel models only: their ids follow each other. Default 1. */
+  threadsPerCore?: 1 | 2
   /** Bytes of RAM, a multiple of 64 KiB, at most 4 GiB - 32 MiB. Default 1 GiB (committed when touched). */
   physicalBytes?: number
   /** The compiled iced_x86_bg.wasm of iced-x86 1.21.0. */
@@ -35,6 +37,7 @@ export class Machine {
   readonly mem: MachineMemory
   readonly model: CpuModel
   readonly processors: Processor[] = []
+  readonly threadsPerCore: number
   readonly tlbs: SoftwareTlbPool
   readonly pageWalk: PageWalk
   readonly code: CodeCache
@@ -56,6 +59,10 @@ export class Machine {
     const count = options.processors ?? 2
     if (count < 1 || count > MAX_PROCESSORS) throw new RangeError(`${count} processors: 1 to ${MAX_PROCESSORS}`)
     this.model = options.model
+    this.threadsPerCore = options.threadsPerCore ?? 1
+    if (count % this.threadsPerCore !== 0) throw new RangeError(`${count} processors, ${this.threadsPerCore} a core`)
+    if (this.threadsPerCore > 1 && this.model.vendor !== 'GenuineIntel')
+      throw new RangeError(`${this.model.spec}: hyper-threads are modelled of Intel processors only`)
     this.nativeFloat = options.engine?.nativeFloat ?? true
     this.randomState = (options.seed ?? 1) | 0
     this.mem = new MachineMemory(options.physicalBytes ?? 1 << 30)
@@ -68,6 +75,8 @@ export class Machine {
     this.code.compiler.site.isAvailable = () => this.instructionIsAvailable()
     this.tlbs.onWrap = () => this.code.clearJumpCache()
     for (let i = 0; i < count; i++) this.processors.push(new Processor(this, i, PROCESSOR_BASE + i * PROCESSOR_STRIDE))
+    const coreOf = ({ id }: Processor) => Math.floor(id / this.threadsPerCore)
+    for (const each of this.processors) each.core = this.processors.filter((other) => coreOf(other) === coreOf(each))
   }
 
   /** A zeroed execution context. RangeError when all 4096 are in use. */

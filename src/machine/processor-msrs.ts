@@ -60,7 +60,7 @@ export function writeMsr(p: Processor, index: number, value: bigint): number {
   const wide = REGISTER_FILE_MSRS_64.get(index)
   if (word !== undefined) p.setRegisterFile32(word, Number(value))
   else if (wide !== undefined) p.machine.mem.setU64At(p.registerFile + wide, value)
-  else p.msrs.set(index, value)
+  else for (const thread of facts.scope === 'core' ? p.core : [p]) thread.msrs.set(index, value)
   return 0
 }
 const half = (value: bigint): number => Number(BigInt.asIntN(32, value))

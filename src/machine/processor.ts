@@ -109,6 +109,8 @@ export class Processor {
   retired = 0
   /** Model-specific registers of this processor that have no place in a context or register file. */
   readonly msrs: Map<number, bigint>
+  /** The hyper-threads of its core, itself among them. */
+  core: readonly Processor[] = [this]
 
   // Of the run under way.
   context!: ExecutionContext
@@ -606,6 +608,7 @@ export class Processor {
       {
         apicId: this.id,
         logicalProcessors: this.machine.processors.length,
+        threadsPerCore: this.machine.threadsPerCore,
         cr4: ctx?.ctlLo(CTL.CR4) ?? 0,
         xcr0: this.xcr0,
         xss: this.xss,

@@ -191,6 +191,8 @@ export interface SplitLockProfile {
   readonly busLockDetection: boolean
   /** How guests see it: not at all (SLD-36), or as one of the posted series. SLD §5.3, SLD-52. */
   readonly guestVirtualization: 'none' | 'v8' | 'v10'
+  /** In fatal mode guests are offered it although cores have two threads. SLD-52: v10. */
+  readonly offeredDespiteSmtIfFatal: boolean
   /** Clearing CORE_CAPS[5] also clears a stored MSR_TEST_CTRL[29]. SLD-64: false in v8, true in a corrected variant. */
   readonly clearingCapabilityClearsControl: boolean
 }

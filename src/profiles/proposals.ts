@@ -237,5 +237,5 @@ export const splitLockV10: KernelProfile = {
     changes: ['one switch function for host and guest', 'virtualized in fatal mode too'],
     document: `the tenth posting of the series that ${SPLIT_LOCK_MAIL} reviews`,
   }),
-  splitLock: { ...splitLockV8.splitLock, guestVirtualization: 'v10' },
+  splitLock: { ...splitLockV8.splitLock, guestVirtualization: 'v10', offeredDespiteSmtIfFatal: true },
 }

@@ -106,6 +106,7 @@ export const linux515: KernelProfile = {
     hasMitigateSysctl: false,
     busLockDetection: true,
     guestVirtualization: 'none',
+    offeredDespiteSmtIfFatal: false,
     clearingCapabilityClearsControl: false,
   },
   userAbi: { alignsLargeMappings: false, auxvMinSigStkSz: true, auxvRseq: false, taggedAddresses: false },

@@ -83,6 +83,16 @@ describe('topology of one package of single-thread cores', () => {
     expect(ask({ logicalProcessors }, 4, 4).eax).toBe(0)
   })
 
+  it('two hyper-threads a core: they share first and second level, and ids below the core level', () => {
+    const state = { logicalProcessors: 4, threadsPerCore: 2, apicId: 3 }
+    for (const leaf of [0xb, 0x1f]) {
+      expect(ask(state, leaf, 0)).toEqual({ eax: 1, ebx: 2, ecx: 0x100, edx: 3 })
+      expect(ask(state, leaf, 1)).toEqual({ eax: 2, ebx: 4, ecx: 0x201, edx: 3 })
+    }
+    const [l1, l3] = [ask(state, 4, 0), ask(state, 4, 3)]
+    expect([(l1.eax >>> 14) & 0xfff, (l3.eax >>> 14) & 0xfff, l1.eax >>> 26]).toEqual([1, 3, 1])
+  })
+
   it('the initial APIC id is in 1.EBX[31:24]', () => {
     expect(ask({ logicalProcessors: 4, apicId: 3 }, 1).ebx).toBe(0x03040800)
   })

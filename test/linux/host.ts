@@ -29,6 +29,7 @@ export interface TestHostOptions {
   cpu?: string
   profile?: string
   processors?: number
+  threadsPerCore?: 1 | 2
   physicalBytes?: number
   strictSigaltstack?: boolean
   splitLockDetect?: string
@@ -41,6 +42,7 @@ export function bootHost(options: TestHostOptions = {}): Kernel {
   const machine = new Machine({
     model: model(options.cpu ?? 'SapphireRapids'),
     processors: options.processors ?? 2,
+    threadsPerCore: options.threadsPerCore ?? 1,
     physicalBytes: options.physicalBytes ?? 64 << 20,
     decoder: icedModule(),
   })

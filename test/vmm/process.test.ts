@@ -84,6 +84,27 @@ describe('a process without a program', () => {
     expect(host.kernel.pages.available).toBe(free)
   })
 
+  it('sees the hyper-threads of a core in /sys', () => {
+    const read = (threadsPerCore: 1 | 2) => {
+      const process = testHost({ processors: 4, threadsPerCore }).newProcess()
+      const names = ['smt/active', 'smt/control', 'cpu3/topology/core_id', 'cpu3/topology/thread_siblings_list']
+      return names.map((name) => process.readFile(`/sys/devices/system/cpu/${name}`).trim())
+    }
+    expect(read(1)).toEqual(['0', 'notsupported', '3', '3'])
+    expect(read(2)).toEqual(['1', 'on', '1', '2-3'])
+  })
+
+  it('lets a thread change its processors', () => {
+    const host = testHost()
+    const process = host.newProcess()
+    const mask = process.allocate(4096)
+    for (const cpu of [1, 0, 1]) {
+      mask.write(0, Uint8Array.of(1 << cpu, 0, 0, 0, 0, 0, 0, 0))
+      process.syscall('sched_setaffinity', 203, 0, 8, mask.address)
+      expect(host.kernel.cpus.map(({ current }) => current !== null)).toEqual([cpu === 0, cpu === 1])
+    }
+  })
+
   it('does not execute what is no program', () => {
     const process = testHost().newProcess()
     expect(thrown(() => process.exec('/proc/cpuinfo'))).toMatchObject({ errno: 'EACCES' })

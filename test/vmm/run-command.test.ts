@@ -21,6 +21,19 @@ function expectOneLine(ran: Ran, status: number, words: RegExp): void {
 }
 
 describe('worldswitch run', () => {
+  it('gives the guest its words, and says why the host ended it', async () => {
+    const splitLock = 'examples/split-lock/split-lock.elf'
+    const row = await run(splitLock, 'ring3', 'check', 'xchg', '--boot', 'split_lock_detect=fatal')
+    expect(row).toMatchObject({ status: 0, stderr: '' })
+    expect(row.stdout).toMatch(/^own detection .*outcome\nnone +3 +on +xchg +#AC\n$/)
+    const killed = await run(splitLock, '--boot', 'split_lock_detect=fatal')
+    expect(killed.status).toBe(125)
+    expect(killed.stderr).toMatch(
+      /^worldswitch: KVM_RUN ended with exception 17, and the VMM got SIGBUS: a split lock of the guest/,
+    )
+    expectOneLine(await run(splitLock, 'x'.repeat(4096)), 2, /too many words for the guest .* 4096 bytes.* 4095/)
+  })
+
   it('migrates the example in the middle of its AMX work, and traces what happened in order', async () => {
     const ran = await run(
       EXAMPLE,
@@ -160,7 +173,6 @@ describe('worldswitch run, used wrongly', () => {
     [['--restore', EXAMPLE], 126, /amx-migrate\.elf: not a saved guest/],
     [[], 2, /neither GUEST nor --restore/],
     [[EXAMPLE, '--restore', 'x'], 2, /give GUEST or --restore/],
-    [[EXAMPLE, EXAMPLE], 2, /too many arguments/],
     [[EXAMPLE, '--cpu', 'SaphireRapids'], 2, /unknown CPU model 'SaphireRapids' \(--cpu\).*did you mean SapphireRapids/],
     [[EXAMPLE, '--migrate-to', 'GraniteRapid'], 2, /unknown CPU model 'GraniteRapid' \(--migrate-to\).*GraniteRapids/],
     [[EXAMPLE, '--kernel', 'linux-6.21'], 2, /unknown kernel profile/],

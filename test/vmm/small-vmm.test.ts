@@ -52,6 +52,17 @@ describe('the small VMM', () => {
     expect(vmm.vcpu.getXcr0()).toBe(1n)
   })
 
+  it('gives a guest its words: NUL-terminated at RDI', () => {
+    const vmm = SmallVmm.boot(testHost().newProcess(), guest([HLT]), MEMORY, new Recorder(), 'ring3 xchg')
+    vmm.run()
+    const { rdi } = vmm.vcpu.getRegs()
+    const { memory } = vmm.save()
+    const at = Number(rdi)
+    const run = memory[0].runs.find(({ firstPage, bytes }) => at >= firstPage * 4096 && at < firstPage * 4096 + bytes.length)!
+    const from = at - run.firstPage * 4096
+    expect(String.fromCharCode(...run.bytes.subarray(from, from + 11))).toBe('ring3 xchg\0')
+  })
+
   it('ends with the low byte of what the guest writes to port 0x501', () => {
     expect(run(outl(0x501, 0x1234)).outcome).toEqual({ kind: 'exited', status: 0x34 })
   })

@@ -1,6 +1,6 @@
 import type { Kernel } from '../../linux/kernel.ts'
 import type { PinnedProcessor } from '../../linux/processor.ts'
-import { hostDetectsSplitLocks, isDetectionOn, switchDetectionForGuest } from '../../linux/splitlock/door.ts'
+import { hostDetectsSplitLocks, hostSplitLockMode, isDetectionOn, switchDetectionForGuest } from '../../linux/splitlock/door.ts'
 import type { Kvm } from '../kvm.ts'
 
 /** MSR_TEST_CTRL[29] and MSR_IA32_CORE_CAPS[5]. SLD §1. */
@@ -8,11 +8,14 @@ export const TEST_CTRL_SPLIT_LOCK_DETECT = 1n << 29n
 export const CORE_CAPS_SPLIT_LOCK_DETECT = 1n << 5n
 
 /**
- * MSR_IA32_CORE_CAPS that a vCPU may have. v8 wants SMT to be impossible, because the register is the core's (SLD-44); v10 does
- * not ask (SLD-52). A modelled host has one thread a core.
+ * MSR_IA32_CORE_CAPS that a vCPU may have. SMT has to be impossible, because the register is the core's (SLD-44); but not for v10 in
+ * fatal mode, where nobody writes it (SLD-52).
  */
-export const supportedCoreCapabilities = (kernel: Kernel): bigint =>
-  hostDetectsSplitLocks(kernel) ? CORE_CAPS_SPLIT_LOCK_DETECT : 0n
+export function supportedCoreCapabilities(kernel: Kernel): bigint {
+  if (!hostDetectsSplitLocks(kernel)) return 0n
+  const despiteSmt = kernel.profile.splitLock.offeredDespiteSmtIfFatal && hostSplitLockMode(kernel) === 'fatal'
+  return kernel.machine.threadsPerCore === 1 || despiteSmt ? CORE_CAPS_SPLIT_LOCK_DETECT : 0n
+}
 
 /** Null where guests see nothing of it, as in every release (SLD-36). */
 export function newGuestSplitLock(kvm: Kvm): GuestSplitLock | null {

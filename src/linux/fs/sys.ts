@@ -17,13 +17,16 @@ export function makeSys(kernel: Kernel, sys: FixedDirectory): void {
   for (const name of ['possible', 'present', 'online']) add(`devices/system/cpu/${name}`, range)
   add('devices/system/cpu/offline', '\n')
   add('devices/system/cpu/kernel_max', '8191\n')
-  add('devices/system/cpu/smt/control', 'notsupported\n')
-  add('devices/system/cpu/smt/active', '0\n')
+  const { threadsPerCore } = kernel.machine
+  add('devices/system/cpu/smt/control', threadsPerCore > 1 ? 'on\n' : 'notsupported\n')
+  add('devices/system/cpu/smt/active', threadsPerCore > 1 ? '1\n' : '0\n')
   for (const cpu of kernel.cpus) {
     add(`devices/system/cpu/cpu${cpu.id}/online`, '1\n')
-    add(`devices/system/cpu/cpu${cpu.id}/topology/core_id`, `${cpu.id}\n`)
+    add(`devices/system/cpu/cpu${cpu.id}/topology/core_id`, `${Math.floor(cpu.id / threadsPerCore)}\n`)
     add(`devices/system/cpu/cpu${cpu.id}/topology/physical_package_id`, '0\n')
-    add(`devices/system/cpu/cpu${cpu.id}/topology/thread_siblings_list`, `${cpu.id}\n`)
+    const first = cpu.id - (cpu.id % threadsPerCore)
+    const siblings = threadsPerCore > 1 ? `${first}-${first + threadsPerCore - 1}` : `${cpu.id}`
+    add(`devices/system/cpu/cpu${cpu.id}/topology/thread_siblings_list`, `${siblings}\n`)
   }
   add('devices/system/node/online', '0\n')
   add('devices/system/node/node0/cpulist', range)

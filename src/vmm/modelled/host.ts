@@ -23,6 +23,8 @@ export interface HostOptions {
   readonly memory?: number
   /** Logical processors, 1 to 16. Default 2. */
   readonly processors?: number
+  /** Hyper-threads of a core, Intel models only; `processors` counts all. Default 1. */
+  readonly threadsPerCore?: 1 | 2
   /** Seed of every random choice. Default 1. */
   readonly seed?: number
   /** Boot parameter split_lock_detect: `off`, `warn`, `fatal`, `ratelimit:N`; default `warn` where the processor can (SLD-13). */
@@ -86,6 +88,7 @@ export class Host {
     this.machine = new Machine({
       model: this.model,
       processors: options.processors ?? 2,
+      threadsPerCore: options.threadsPerCore ?? 1,
       physicalBytes: Math.floor((options.memory ?? 256 << 20) / 0x10000) * 0x10000,
       decoder: options.decoder ?? registeredDecoder(),
       engine: options.engine ?? {},

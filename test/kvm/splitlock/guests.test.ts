@@ -227,6 +227,17 @@ describe('proposal v8', () => {
     expect([inRing(LOCK_INC, ring0), inRing(LOCK_INC, ring3)]).toEqual(['SIGBUS', 'SIGBUS'])
     expect([inRing(LOCK_INC, ring3Checked), inRing(LOAD, ring3Checked)]).toEqual(['#AC', '#AC'])
   })
+  test('on a host with two threads a core it is not offered, and a migration with it refused; v10 offers it if the host is fatal [SLD-44, SLD-52, SLD-63]', () => {
+    const offered = (profile: string, splitLockDetect: string) => {
+      const { vcpu } = splitLockGuest(LOCK, ring0, { kernel: profile, splitLockDetect, threadsPerCore: 2 })
+      const capabilities = vcpu.readMsr(0xcf)
+      if (capabilities === 0n) expect(() => vcpu.writeMsr(0xcf, 0x20n)).toThrow(/0 done/)
+      return [capabilities, vcpu.vm.kvm.getMsrIndexList().includes(0x33)]
+    }
+    for (const mode of ['warn', 'fatal']) expect(offered(kernel, mode)).toEqual([0n, false])
+    expect(offered('proposal:sld-virt-v10', 'warn')).toEqual([0n, false])
+    expect(offered('proposal:sld-virt-v10', 'fatal')).toEqual([0x20n, true])
+  })
   test('a target without detection refuses MSR_IA32_CORE_CAPS[5], and then MSR_TEST_CTRL [SLD-63]', () => {
     const { vcpu } = splitLockGuest(LOCK, ring0, { kernel, cpu: 'Skylake-Server' })
     expect(() => vcpu.writeMsr(0xcf, 0x20n)).toThrow(/0 done/)

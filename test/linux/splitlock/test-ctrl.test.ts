@@ -116,6 +116,37 @@ describe('the thread flag', () => {
   })
 })
 
+describe('two hyper-threads a core', () => {
+  const four = { processors: 4, threadsPerCore: 2, ...small } as const
+
+  test('share the register, and the kernel does not care: a thread without detection leaves its sibling without [SLD-06]', () => {
+    const kernel = bootHost({ ...four, profile: 'linux-5.17' })
+    const [flagged, plain] = [new CallingProcess(kernel, 0), new CallingProcess(kernel, 1)]
+    withPreemptionDisabled(flagged.task, setDetectionOfThread, false)
+    expect(kernel.cpus[1].current).toBe(plain.task)
+    expect(registers(kernel.machine)).toEqual([0n, 0n, SLD, SLD])
+    // And the other way round: a switch between flags on the sibling turns it on under the flagged thread.
+    plain.leave()
+    const second = new CallingProcess(kernel, 1)
+    withPreemptionDisabled(second.task, setDetectionOfThread, false)
+    second.leave()
+    expect(registers(kernel.machine)).toEqual([SLD, SLD, SLD, SLD])
+    expect(kernel.cpus[0].current).toBe(flagged.task)
+  })
+  test('are both without detection for the moment that one of them is allowed [SLD-06, SLD-20]', () => {
+    const kernel = bootHost(four)
+    kernel.splitLock.mitigate = false
+    warnSplitLock(new CallingProcess(kernel, 3).task, 0x1000).next()
+    expect(registers(kernel.machine)).toEqual([SLD, SLD, 0n, 0n])
+    kernel.clock.skipTo(kernel.clock.now + 8e6)
+    expect(registers(kernel.machine)).toEqual([SLD, SLD, SLD, SLD])
+  })
+  test('are modelled of Intel processors only, and whole cores', () => {
+    expect(() => bootHost({ ...four, cpu: 'EPYC-Genoa' })).toThrow(/Intel/)
+    expect(() => bootHost({ ...four, processors: 3 })).toThrow(/3 processors, 2 a core/)
+  })
+})
+
 describe('a signal', () => {
   test('that comes while a thread waits for the bus-lock semaphore ends the penalty with detection on [SLD-19]', () => {
     const kernel = bootHost(small)
