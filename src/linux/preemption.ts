@@ -23,6 +23,7 @@ export function* finish(result: MaybePreemptible<number>): Preemptible<number> {
  * What pinned code may give to preemptible code: values. Not the processor, nor anything that could hold it: a generator or a
  * promise that goes on later, a function, an object.
  */
+// biome-ignore lint/suspicious/noConfusingVoidType: what a function without result gives
 export type Unpinned = number | bigint | string | boolean | null | undefined | void
 
 /**

@@ -9,9 +9,9 @@ export class HostCpu {
   readonly id: number
   readonly processor: ProcessorView
   /** The task that runs here now; null = idle. */
-  current: Task | null = null
+  readonly current: Task | null = null
   /** The task that ran here before; null = idle. The context switch compares flags with it (SLD-27). */
-  previous: Task | null = null
+  readonly previous: Task | null = null
   /** Whose extended state the registers hold (PERM-40); null = nobody's. */
   readonly fpuOwner: FpuThread | null = null
   /** Last value written to IA32_XFD on this processor (PERM-33). */
@@ -57,6 +57,8 @@ declare const pinned: unique symbol
 export type PinnedProcessor = HostCpu & {
   readonly [pinned]: true
   readonly processor: HostProcessor
+  current: Task | null
+  previous: Task | null
   tlsOwner: Task | null
 }
 

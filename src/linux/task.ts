@@ -71,8 +71,8 @@ export class Task {
 
   // ---- scheduling ----
   state: TaskState = 'runnable'
-  /** Where it runs now; null = not on a processor. */
-  cpu: HostCpu | null = null
+  /** Where it runs now; null = not on a processor. The scheduler writes it. */
+  readonly cpu: HostCpu | null = null
   /** Where it ran last, or shall run next. */
   cpuId = 0
   /** Bit n: may run on processor n. */

@@ -10,6 +10,9 @@ export const QUANTUM = 50_000
 /** Instructions a task runs before the next task of its processor gets its turn. */
 export const TURN = 200_000
 
+/** Where a task runs is read-only but for its scheduler. */
+const placeOf = (task: Task): { cpu: HostCpu | null } => task
+
 /** How a slice of the run ended. */
 export type RunState =
   /** There is more to do. */
@@ -150,7 +153,7 @@ export class Scheduler {
     task.queued = false
     cpu.current = task
     cpu.turnLeft = TURN
-    task.cpu = cpu
+    placeOf(task).cpu = cpu
     task.cpuId = cpu.id
     task.turns++
     task.runDelay += this.kernel.clock.now - task.readyAt
@@ -172,7 +175,7 @@ export class Scheduler {
       task.preemptNotifier?.schedOut(cpu, task.state === 'runnable')
       switchOut(task, cpu)
     }
-    task.cpu = null
+    placeOf(task).cpu = null
     cpu.current = null
     if (cpu.queue.length > 0) return
     switchDetection(cpu, cpu.previous, null)

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { MSR_IA32_DEBUGCTLMSR, MSR_TEST_CTRL } from '../../../src/isa/msr-index.ts'
 import type { Kernel } from '../../../src/linux/kernel.ts'
+import { pinnedProcessor } from '../../../src/linux/processor.ts'
 import { parseSplitLockOption } from '../../../src/linux/splitlock/mode.ts'
 import { bootHost, type TestHostOptions } from '../host.ts'
 import { runProgram, values } from '../programs.ts'
@@ -162,7 +163,7 @@ describe('work that turns detection on again', () => {
       const profile = { ...kernel.profile, splitLock: { ...kernel.profile.splitLock, sharedReenableWork: shared } }
       Object.assign(kernel, { profile })
       for (const cpu of [0, 1]) {
-        kernel.cpus[cpu].current = null
+        pinnedProcessor(kernel.cpus[cpu]).current = null
         const { task } = new CallingProcess(kernel, cpu)
         expect(warnSplitLock(task, 0x1000).next().done).toBe(true)
       }
