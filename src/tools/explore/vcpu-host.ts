@@ -209,7 +209,6 @@ export class VcpuHost {
   /** Everything of vCPUs that changes in a run. */
   get objects(): object[] {
     return [
-      ...this.more,
       ...this.vcpus.flatMap(({ vcpu, script }) => {
         const guestFpu = vcpu.guestFpu as unknown as { fpstate: object }
         const own = [
@@ -226,6 +225,8 @@ export class VcpuHost {
         ]
         return vcpu.splitLock === null ? own : [...own, vcpu.splitLock]
       }),
+      // Last: putting back what a variant watches may change what it keeps.
+      ...this.more,
     ]
   }
 

@@ -64,6 +64,15 @@ test('the design with an exit for room warns where the merged one has nothing to
   expect(deferred.violation!.because).toMatch(/WARNING.*fpu_guest_realloc_fpstate/)
 })
 
+test('without the reload before an entry it takes a preemption, or an interrupt that uses the FPU, to show [GFPU-12, GFPU-13]', () => {
+  const variant = 'no-reload-before-entry'
+  const preempted = explore(scenarioByName('xstate'), { decoder, variant })
+  expect(preempted).toMatchObject({ verdict: 'violated', bound: 1, violation: { id: 'state-not-visible' } })
+  const interrupted = explore(scenarioByName('kernel-fpu'), { decoder, variant })
+  expect(interrupted).toMatchObject({ verdict: 'violated', bound: 0, violation: { id: 'state-not-visible' } })
+  expect(interrupted.schedule!.steps.map(({ choice }) => choice)).toContain('interrupt')
+})
+
 describe('reduction', () => {
   // Every order of every step of small searches, and the reduced ones: the same violations.
   test.each([

@@ -213,15 +213,31 @@ export const sharedVcpuVariants: readonly XstateVariant[] = [
   },
 ]
 
-/** Registers count as loaded before an entry whatever they hold. The exchange at the begin of KVM_RUN is as it was. */
+/** Registers count as loaded before an entry, whatever they hold. The exchange at the begin of KVM_RUN is as it was. */
 function skipReload(host: VcpuHost): void {
+  // KVM_RUN notes the host's PKRU, and then exchanges registers: the restore that follows is that one.
+  const exchange = { isNext: false }
+  host.also(exchange)
+  for (const { vcpu } of host.vcpus) {
+    let { hostPkru } = vcpu
+    Object.defineProperty(vcpu, 'hostPkru', {
+      configurable: true,
+      enumerable: true,
+      get: () => hostPkru,
+      set: (value: number) => {
+        exchange.isNext = true
+        hostPkru = value
+      },
+    })
+  }
   replace(host, (processor) => {
     const xrstor = processor.xrstor.bind(processor)
     return {
       xrstor: (form, image, rfbm) => {
-        const { current } = host.host.kernel.cpus[processor.id]
-        const inRun = current !== null && current.preemptNotifier !== null && current.fpu.taskFpstate !== null
-        return inRun ? 0 : xrstor(form, image, rfbm)
+        const guestIsLoaded = (host.host.kernel.cpus[processor.id].current?.fpu.taskFpstate ?? null) !== null
+        const isReload = guestIsLoaded && !exchange.isNext
+        exchange.isNext = false
+        return isReload ? 0 : xrstor(form, image, rfbm)
       },
     }
   })
