@@ -277,8 +277,9 @@ async function untilGone(pids: readonly number[]): Promise<void> {
   expect(pids.filter(isThere)).toEqual([])
 }
 
+// One after another: each has several processes that work.
 describe('a long search', () => {
-  test.concurrent.each([[[]], [['--threads', '2']]])('tells how far it is, and Ctrl-C ends it: %j', async (threads) => {
+  test.each([[[]], [['--threads', '2']]])('tells how far it is, and Ctrl-C ends it: %j', async (threads) => {
     let pids: number[] = []
     const ran = await worldswitch([...ENDLESS, ...threads], {
       watch: (child) =>
@@ -296,7 +297,7 @@ describe('a long search', () => {
     await untilGone(pids)
   })
 
-  test.concurrent('a shard that dies: one line, and the others are stopped', async () => {
+  test('a shard that dies: one line, and the others are stopped', async () => {
     let pids: number[] = []
     const ran = await worldswitch([...ENDLESS, '--threads', '3'], {
       watch: (child) =>
@@ -312,7 +313,7 @@ describe('a long search', () => {
     await untilGone(pids)
   })
 
-  test.concurrent('a parent that dies takes its shards with it', async () => {
+  test('a parent that dies takes its shards with it', async () => {
     let pids: number[] = []
     const ran = await worldswitch([...ENDLESS, '--threads', '2'], {
       watch: (child) =>

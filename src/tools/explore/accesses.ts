@@ -26,6 +26,11 @@ export function addCell(set: Int32Array, cell: number): void {
   set[cell >>> 5] |= 1 << (cell & 31)
 }
 
+/** Names of the cells in a set, in their order. */
+export function namesIn(set: Int32Array, cells: readonly string[]): string[] {
+  return cells.filter((_, cell) => (set[cell >>> 5] & (1 << (cell & 31))) !== 0)
+}
+
 /** Two steps do not commute: one writes a cell that the other reads or writes. */
 export function conflict(a: Accesses, b: Accesses): boolean {
   for (let i = 0; i < WORDS; i++) {

@@ -95,6 +95,7 @@ function choicesOf(cpu: number, tasks: readonly string[]): CpuChoices {
 export class HostSystem implements System {
   readonly processes: readonly string[]
   violation: Violation | null = null
+  readonly cells: readonly string[]
   private readonly model: HostModel
   private readonly kernel: Kernel
   private readonly recorder: Recorder
@@ -127,6 +128,7 @@ export class HostSystem implements System {
     this.oopsCounts = model.invariants.includes(HOST_GOES_ON)
     this.kernel = kernel
     this.recorder = recorder
+    this.cells = recorder.names
     this.processes = [...kernel.cpus.map((cpu) => `cpu${cpu.id}`), CLOCK]
     this.cpuCells = kernel.cpus.map((cpu) => recorder.cell(`cpu${cpu.id}`))
     this.taskCells = actors.map(({ name }) => recorder.cell(name))

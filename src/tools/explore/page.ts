@@ -32,7 +32,7 @@ export function runPage(facts: RunFacts): string {
 ${summary(facts)}
 ${table(facts)}
 <p>Shaded: the step's processor; <span class="preempts">this shade</span> and “preempts”: the task that was there could have gone on.
-<b class="changed">Changed</b>: another value than after the step before. A step is what one processor does between two places where it may lose its task.</p>
+<b class="changed">Changed</b>: another value than after the step before. “wrote”: the kernel's and KVM's data that the step wrote, the same value or another. A step is what one processor does between two places where it may lose its task.</p>
 ${again(schedule)}
 </html>
 `
@@ -71,6 +71,7 @@ function table({ moments, processes, violation }: RunFacts): string {
     '<th rowspan="2" scope="col">step</th>',
     ...lanes.map((lane) => `<th rowspan="2" scope="col">${html(lane)}</th>`),
     ...groups.map(({ of, from, to }) => `<th colspan="${to - from}" class="edge" scope="colgroup">${html(of)}</th>`),
+    '<th rowspan="2" class="edge" scope="col">wrote</th>',
   ]
   const names = columns.map(({ name }, x) => heading(name, x))
   const rows = moments.map((moment, i) => {
@@ -84,7 +85,7 @@ function table({ moments, processes, violation }: RunFacts): string {
       return `<td class="value${edge(x)}${isNew ? ' changed' : ''}">${html(value)}</td>`
     })
     const isLast = violation !== null && i === moments.length - 1
-    return `<tr${isLast ? ' class="last"' : ''}><th scope="row">${i + 1}</th>${did.join('')}${values.join('')}</tr>`
+    return `<tr${isLast ? ' class="last"' : ''}><th scope="row">${i + 1}</th>${did.join('')}${values.join('')}<td class="edge wrote">${html(moment.wrote.join(', '))}</td></tr>`
   })
   return `<div class="wide"><table>
 <thead><tr>${head.join('')}</tr>
@@ -117,7 +118,8 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; max-width: 90rem }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem } dt { font-weight: 600 } dd { margin: 0 }
 .wide { overflow-x: auto }
 table { border-collapse: collapse } th, td { border: 1px solid var(--line); padding: .2rem .6rem; text-align: left; white-space: nowrap }
-.edge { border-left: 3px double var(--line) } .value { font-family: ui-monospace, monospace }
+.edge { border-left: 3px double var(--line) } .value, .wrote { font-family: ui-monospace, monospace }
+.wrote { white-space: normal; min-width: 24rem; font-size: .85em }
 .on { background: var(--on) } .preempts { background: var(--preempts) } .changed { background: var(--changed); font-weight: 700 }
 .broken { color: var(--broken) } .last > * { border-bottom: 3px solid var(--last) }
 pre { overflow-x: auto }

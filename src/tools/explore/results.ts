@@ -13,6 +13,7 @@ const MOMENT = v.object({
   process: text,
   choice: text,
   preempts: v.boolean(),
+  wrote: v.array(text),
   values: v.record(text, v.record(text, v.union([text, v.number()]))),
 })
 const SHARD = v.object({ index: v.pipe(count, v.minValue(1)), count: v.pipe(count, v.maxValue(MOST_SHARDS)) })

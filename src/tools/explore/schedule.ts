@@ -1,5 +1,6 @@
 import * as v from 'valibot'
 import { UserError } from '../../isa/user-error.ts'
+import { namesIn } from './accesses.ts'
 import type { System, Transition, Values, Violation } from './system.ts'
 
 /** A run to be made again: which process did what, in order. */
@@ -66,6 +67,8 @@ export interface Moment {
   readonly process: string
   readonly choice: string
   readonly preempts: boolean
+  /** Data that it wrote, the same value or another. */
+  readonly wrote: readonly string[]
   readonly values: Values
 }
 
@@ -80,8 +83,8 @@ export function replay(system: System, steps: Schedule['steps']): { moments: Mom
     const possible = possibleIn(system)
     const transition = find(system, possible, step)
     if (transition === undefined) throw impossible(system, possible, step, index)
-    system.execute(transition)
-    moments.push({ ...step, preempts: transition.preempts, values: system.describe() })
+    const wrote = namesIn(system.execute(transition).writes, system.cells).filter((name) => name.includes('.'))
+    moments.push({ ...step, preempts: transition.preempts, wrote, values: system.describe() })
     if (system.violation !== null) break
   }
   return { moments, violation: system.violation }

@@ -29,6 +29,8 @@ export type Values = Readonly<Record<string, Readonly<Record<string, string | nu
  */
 export interface System {
   readonly processes: readonly string[]
+  /** What the bits of access sets stand for. Of data: `cpu0.msr.33`, `vcpu0.loaded`; without a dot: whether a task can run, and the like. */
+  readonly cells: readonly string[]
   /** Back to the initial state. */
   reset(): void
   /** What can happen now, appended to `into`; nothing: the run is over. */

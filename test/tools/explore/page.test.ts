@@ -7,6 +7,7 @@ const at = (process: string, choice: string, flag: number, register: number, pre
   process,
   choice,
   preempts,
+  wrote: register === 0 ? ['cpu0.msr.33', 'vcpu0.<loaded>'] : [],
   values: { cpu0: { task: 'vcpu0', flag, 'TEST_CTRL[29]': register }, cpu1: { task: '<b>', flag: 0, 'TEST_CTRL[29]': 1 } },
 })
 const moments = [at('cpu0', 'go on', 0, 1), at('cpu1', 'run vcpu1', 0, 1, true), at('cpu0', 'go on', 0, 0)]
@@ -34,7 +35,13 @@ describe('a run as text', () => {
   })
 
   test('the clock has a lane when it does something; a group wider than its columns keeps the next one straight', () => {
-    const wide = { process: 'clock', choice: 'timer', preempts: false, values: { 'a long name': { x: 1 }, cpu0: { y: 2 } } }
+    const wide = {
+      process: 'clock',
+      choice: 'timer',
+      preempts: false,
+      wrote: [],
+      values: { 'a long name': { x: 1 }, cpu0: { y: 2 } },
+    }
     expect(timeline([wide], processes)).toEqual([
       '                         a long name  cpu0',
       'step  cpu0  cpu1  clock  x            y',
@@ -69,6 +76,7 @@ describe('a run as a page', () => {
     for (const row of body) expect(row.match(/<td class="value/g)).toHaveLength(6)
     expect(body.map((row) => row.match(/ changed"/g)?.length ?? 0)).toEqual([0, 0, 1])
     expect(body[2]).toContain('<td class="value changed">0</td>')
+    expect(body[2]).toContain('cpu0.msr.33, vcpu0.&#60;loaded&#62;</td></tr>')
     expect(body[1]).toContain('run vcpu1 <small>preempts</small>')
   })
 

@@ -110,6 +110,8 @@ describe('schedules', () => {
     const again = replay(fresh(), schedule.steps)
     expect(again.violation).toEqual(found.violation)
     expect(again.moments).toEqual(found.moments)
+    expect(again.moments[0].wrote).not.toContain('cpu1.msr.33')
+    expect(again.moments.flatMap(({ wrote }) => wrote)).toEqual(expect.arrayContaining(['cpu0.msr.33', 'vcpu0.loaded']))
   })
 
   test('a run can be made again and again from the same state', () => {

@@ -19,7 +19,7 @@ class Programs implements System {
   runs = 0
   private readonly programs: readonly (readonly Operation[])[]
   private readonly recorder = new Recorder()
-  private readonly cells = new Map<string, number>()
+  private readonly numbers = new Map<string, number>()
   private values: Record<string, number> = {}
   private at: number[] = []
 
@@ -27,9 +27,12 @@ class Programs implements System {
     this.programs = programs
     this.processes = programs.map((_, i) => `p${i}`)
   }
+  get cells(): readonly string[] {
+    return this.recorder.names
+  }
   private cell(name: string): number {
-    if (!this.cells.has(name)) this.cells.set(name, this.recorder.cell(name))
-    return this.cells.get(name)!
+    if (!this.numbers.has(name)) this.numbers.set(name, this.recorder.cell(name))
+    return this.numbers.get(name)!
   }
   reset(): void {
     this.values = { x: 0, y: 0, z: 0 }
