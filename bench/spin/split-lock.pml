@@ -9,7 +9,7 @@
  * task there. So each alternative of `processor` is one d_step, and the invariants are looked at at its end, where preemption is
  * possible. No step of the code was joined with another or divided: `npm run spin` counts the states and transitions of both. What
  * the model leaves out:
- *  - The vCPU's mutex: only its own thread calls its ioctls (SLD-61). Its step is there.
+ *  - The vCPU's mutex: only its own thread calls its ioctls (SLD-61). Its steps are there.
  *  - Registers, interrupts, CPUID, the log and the clock: with the thread flag, warn mode neither sleeps nor arms a timer (SLD-22).
  *  - The guards of SLD-43 on mode and capability: the mode is warn and every vCPU has it.
  *  - Sleep: a task is runnable until it is finished.
@@ -52,15 +52,18 @@
 
 /* Where a task goes on after its preemption point. */
 #define START       0
-#define SET_MSRS    1  /* vCPU 1: before KVM_SET_MSRS */
-#define RUN_CALLED  2  /* before KVM_RUN takes the mutex */
-#define RUN_LOAD    3  /* before vcpu_load */
-#define RUN_PREPARE 4
-#define RUN_LOOP    5  /* before a VM entry, or between exit and entry */
-#define RUN_PUT     6  /* KVM_RUN is to return: before vcpu_put */
-#define USER_ACCESS 7  /* before the access that crosses cache lines */
-#define USER_DONE   8
-#define FINISHED    9
+#define SET_MSRS    1  /* vCPU 1: before KVM_SET_MSRS takes the mutex */
+#define SET_LOAD    2  /* before vcpu_load */
+#define SET_WRITE   3  /* before its one MSR is written */
+#define SET_PUT     4  /* before vcpu_put */
+#define RUN_CALLED  5  /* before KVM_RUN takes the mutex */
+#define RUN_LOAD    6  /* before the guest's registers are loaded */
+#define RUN_PREPARE 7
+#define RUN_LOOP    8  /* before a VM entry, or between exit and entry */
+#define RUN_PUT     9  /* KVM_RUN is to return: before vcpu_put */
+#define USER_ACCESS 10 /* before the access that crosses cache lines */
+#define USER_DONE   11
+#define FINISHED    12
 
 /* What guests do, one event an entry. */
 #define WRMSR_ON   0
@@ -422,13 +425,20 @@ inline vcpu_step(p, v)
 {
 	if
 	:: point[v] == START -> point[v] = SET_MSRS
-	:: point[v] == SET_MSRS ->
-		write_test_ctrl(p, v, false);
-		point[v] = RUN_CALLED
-	:: point[v] == RUN_CALLED -> point[v] = RUN_LOAD
-	:: point[v] == RUN_LOAD ->
+	:: point[v] == SET_MSRS -> point[v] = SET_LOAD
+	:: point[v] == SET_LOAD ->
 		notifier[v] = true;
-		point[v] = RUN_PREPARE
+		point[v] = SET_WRITE
+	:: point[v] == SET_WRITE ->
+		write_test_ctrl(p, v, false);
+		point[v] = SET_PUT
+	:: point[v] == SET_PUT ->
+		notifier[v] = false;
+		point[v] = RUN_CALLED
+	:: point[v] == RUN_CALLED ->
+		notifier[v] = true;
+		point[v] = RUN_LOAD
+	:: point[v] == RUN_LOAD -> point[v] = RUN_PREPARE
 	:: point[v] == RUN_PREPARE -> point[v] = RUN_LOOP
 	:: point[v] == RUN_LOOP -> run_loop(p, v)
 	:: point[v] == RUN_PUT ->

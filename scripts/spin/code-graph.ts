@@ -12,7 +12,7 @@ export interface GraphSize {
 }
 
 /** Steps of each task of the split-lock scenario up to where it only repeats: entries of a guest, the program's access. */
-const STEPS_BEFORE_LOOP = [3, 5, 1]
+const STEPS_BEFORE_LOOP = [3, 8, 1]
 const USER = 2
 
 /**

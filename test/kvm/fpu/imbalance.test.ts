@@ -3,7 +3,7 @@ import { MSR_IA32_XFD, MSR_IA32_XFD_ERR } from '../../../src/isa/msr-index.ts'
 import { resetVcpuState } from '../../../src/kvm/vcpu/reset.ts'
 import type { Vcpu } from '../../../src/kvm/vcpu/vcpu.ts'
 import { loadGuestFpu } from '../../../src/linux/fpu/door.ts'
-import type { PinnedProcessor } from '../../../src/linux/processor.ts'
+import { pinnedProcessor } from '../../../src/linux/processor.ts'
 import type { Host } from '../../../src/vmm/modelled/host.ts'
 import { amxVcpu, realModeVcpu, testHost } from '../../vmm/hosts.ts'
 
@@ -11,7 +11,7 @@ const insideOf = (host: Host): Vcpu => [...host.kvm.vms].at(-1)!.vcpus[0]
 
 /** Loads the registers of the newest vCPU behind KVM's back, on the processor that its thread holds. */
 function loadBehindKvm(host: Host): void {
-  const cpu = host.kernel.cpus.find(({ current }) => current !== null) as PinnedProcessor
+  const cpu = pinnedProcessor(host.kernel.cpus.find(({ current }) => current !== null)!)
   loadGuestFpu(cpu, insideOf(host).guestFpu)
 }
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { ensureRegistersLoaded } from '../../../src/linux/fpu/door.ts'
 import { disownRegisters, noteXfd, takeRegisters } from '../../../src/linux/fpu/register-owner.ts'
 import { handleXfdFault } from '../../../src/linux/fpu/xfd-fault.ts'
-import type { PinnedProcessor } from '../../../src/linux/processor.ts'
+import { pinnedProcessor } from '../../../src/linux/processor.ts'
 import { COUNT_XFD } from '../../../src/machine/counters.ts'
 import { TILECFG, TILEDATA, U_CET, VECTOR } from '../../../src/machine/memory-map.ts'
 import { bootHost, CallingProcess } from '../host.ts'
@@ -13,7 +13,7 @@ function amxProcess(permission: boolean) {
   const kernel = bootHost()
   const process = new CallingProcess(kernel)
   if (permission) process.call(158, REQ_PERM, 18)
-  const cpu = kernel.cpus[0] as PinnedProcessor
+  const cpu = pinnedProcessor(kernel.cpus[0])
   ensureRegistersLoaded(cpu)
   return { kernel, process, cpu }
 }
@@ -171,7 +171,7 @@ test('registers are valid only for the owner on its last processor [PERM-40]', (
   const { mem } = kernel.machine
   mem.u8[cpu.processor.registerFile + VECTOR] = 0x66
   kernel.scheduler.leave(cpu, process.task)
-  const second = kernel.cpus[1] as PinnedProcessor
+  const second = pinnedProcessor(kernel.cpus[1])
   kernel.scheduler.switchTo(second, process.task)
   ensureRegistersLoaded(second)
   mem.u8[second.processor.registerFile + VECTOR] = 0x67

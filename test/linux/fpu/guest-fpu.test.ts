@@ -21,7 +21,7 @@ import { kernelFpuBegin, kernelFpuEnd } from '../../../src/linux/fpu/kernel-fpu.
 import { newFxsaveFields } from '../../../src/linux/fpu/legacy-fields.ts'
 import type { Kernel } from '../../../src/linux/kernel.ts'
 import { HostOops } from '../../../src/linux/oops.ts'
-import type { PinnedProcessor } from '../../../src/linux/processor.ts'
+import { type PinnedProcessor, pinnedProcessor } from '../../../src/linux/processor.ts'
 import { bootHost, CallingProcess, E } from '../host.ts'
 
 const REQ_GUEST_PERM = 0x1025
@@ -39,7 +39,7 @@ function vcpu(options: { permission?: boolean; profile?: string; cpu?: string } 
   const kernel = bootHost({ profile: options.profile ?? 'linux-6.12', cpu: options.cpu ?? 'SapphireRapids' })
   const process = new CallingProcess(kernel)
   if (options.permission) process.call(158, REQ_GUEST_PERM, 18)
-  return { kernel, process, cpu: kernel.cpus[0] as PinnedProcessor, fpu: allocateGuestFpu(process.task)! }
+  return { kernel, process, cpu: pinnedProcessor(kernel.cpus[0]), fpu: allocateGuestFpu(process.task)! }
 }
 
 function get(v: Vcpu, trim = HOST_KVM_SET, pkru = 0): DataView {
@@ -200,7 +200,7 @@ describe('swapping', () => {
     v.kernel.scheduler.leave(v.cpu, v.process.task)
     mem.i32[xmm0] = 0
     v.kernel.scheduler.switchTo(v.kernel.cpus[1], v.process.task)
-    const other = v.kernel.cpus[1] as PinnedProcessor
+    const other = pinnedProcessor(v.kernel.cpus[1])
     ensureRegistersLoaded(other)
     expect(mem.i32[(other.processor.registerFile + 0x400) >> 2]).toBe(0x3333)
     putGuestFpu(other, v.fpu)

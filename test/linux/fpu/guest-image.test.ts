@@ -18,7 +18,7 @@ import {
 import type { FpState } from '../../../src/linux/fpu/fpstate.ts'
 import { kernelFpuBegin, kernelFpuEnd } from '../../../src/linux/fpu/kernel-fpu.ts'
 import { HostOops } from '../../../src/linux/oops.ts'
-import type { PinnedProcessor } from '../../../src/linux/processor.ts'
+import { pinnedProcessor } from '../../../src/linux/processor.ts'
 import { MXCSR } from '../../../src/machine/memory-map.ts'
 import { bootHost, CallingProcess } from '../host.ts'
 
@@ -32,7 +32,7 @@ function vcpu(profile: string, cpuid = 0, cpu = 'SapphireRapids') {
   if (cpuid !== 0) process.call(158, 0x1025, 18)
   const fpu = allocateGuestFpu(process.task)!
   if (cpuid !== 0) enableGuestFeatures(process.task, fpu, cpuid)
-  return { kernel, process, cpu: kernel.cpus[0] as PinnedProcessor, fpu, image: imageOf(fpu) }
+  return { kernel, process, cpu: pinnedProcessor(kernel.cpus[0]), fpu, image: imageOf(fpu) }
 }
 
 describe('the image of a new vCPU on Sapphire Rapids', () => {
@@ -123,7 +123,7 @@ describe('a confidential image', () => {
     kernelFpuEnd(v.cpu)
     v.kernel.scheduler.leave(v.cpu, v.process.task)
     v.kernel.scheduler.switchTo(v.kernel.cpus[1], v.process.task)
-    putGuestFpu(v.kernel.cpus[1] as PinnedProcessor, v.fpu)
+    putGuestFpu(pinnedProcessor(v.kernel.cpus[1]), v.fpu)
     expect(isLoaded(v.fpu)).toBe(false)
   })
 })

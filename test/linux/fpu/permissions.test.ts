@@ -3,7 +3,7 @@ import { allocateGuestFpu, ensureRegistersLoaded } from '../../../src/linux/fpu/
 import { flushFpu } from '../../../src/linux/fpu/lifecycle.ts'
 import { groupPermission } from '../../../src/linux/fpu/permission.ts'
 import { handleXfdFault } from '../../../src/linux/fpu/xfd-fault.ts'
-import type { PinnedProcessor } from '../../../src/linux/processor.ts'
+import { pinnedProcessor } from '../../../src/linux/processor.ts'
 import { sigaltstack } from '../../../src/linux/signal/alt-stack.ts'
 import { compatTable } from '../../../src/linux/syscalls/table.ts'
 import type { Task } from '../../../src/linux/task.ts'
@@ -225,7 +225,7 @@ test('the grant adds component 18 alone; 17 was there [PERM-19]', () => {
 test("a thread uses the leader's record and starts small, with XFD set [PERM-25]", () => {
   const p = new CallingProcess(bootHost())
   p.call(arch_prctl, REQ_PERM, 18)
-  const cpu = p.task.cpu as PinnedProcessor
+  const cpu = pinnedProcessor(p.task.cpu!)
   ensureRegistersLoaded(cpu)
   cpu.processor.writeXfdErr(0x40000)
   handleXfdFault(cpu, p.task)
@@ -241,7 +241,7 @@ test('exec resets permissions and lock, gives the large buffer back and sets XFD
   const kernel = bootHost()
   const p = new CallingProcess(kernel)
   const { fpu } = p.task
-  const cpu = p.task.cpu as PinnedProcessor
+  const cpu = pinnedProcessor(p.task.cpu!)
   const small = kernel.heap.bytesInUse
   p.call(arch_prctl, REQ_PERM, 18)
   p.call(arch_prctl, REQ_GUEST_PERM, 18)

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { setXstate } from '../../../src/linux/fpu/regset.ts'
 import { handleXfdFault } from '../../../src/linux/fpu/xfd-fault.ts'
-import type { PinnedProcessor } from '../../../src/linux/processor.ts'
+import { pinnedProcessor } from '../../../src/linux/processor.ts'
 import type { Refusal } from '../../../src/linux/refusal.ts'
 import { bootHost, CallingProcess } from '../host.ts'
 
@@ -74,7 +74,7 @@ test('an image of a tracer with a component that the task has no room for [PERM-
 
 test('an armed XFD without permission: the processor traps, permission decides [PERM-37]', () => {
   const p = new CallingProcess(bootHost())
-  const cpu = p.kernel.cpus[0] as PinnedProcessor
+  const cpu = pinnedProcessor(p.kernel.cpus[0])
   cpu.processor.writeXfdErr(0x40000)
   handleXfdFault(cpu, p.task)
   expect(p.task.fault).toMatchObject({ outcome: 'SIGILL', errno: 0, rule: 'PERM-37', bits: { names: ['XTILE_DATA'] } })

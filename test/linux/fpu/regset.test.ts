@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { ensureRegistersLoaded } from '../../../src/linux/fpu/door.ts'
 import { getFxregs, getXstate, setFxregs } from '../../../src/linux/fpu/regset.ts'
 import { handleXfdFault } from '../../../src/linux/fpu/xfd-fault.ts'
-import type { PinnedProcessor } from '../../../src/linux/processor.ts'
+import { pinnedProcessor } from '../../../src/linux/processor.ts'
 import { getRegset, setRegset } from '../../../src/linux/ptrace/regsets.ts'
 import { TILECFG, TILEDATA, U_CET, VECTOR } from '../../../src/machine/memory-map.ts'
 import { bootHost, CallingProcess, E } from '../host.ts'
@@ -20,7 +20,7 @@ class Traced {
 
   constructor(options: { tiles?: boolean } = {}) {
     const { kernel, target } = this
-    const cpu = target.task.cpu as PinnedProcessor
+    const cpu = pinnedProcessor(target.task.cpu!)
     const { mem } = kernel.machine
     const file = cpu.processor.registerFile
     if (options.tiles === true) target.call(158, 0x1023, 18)
@@ -145,7 +145,7 @@ describe('NT_X86_XSTATE of a stopped task', () => {
     expect(task.fpu.fpstate.xstateBv).toBe(0x802)
     const cpu = t.kernel.cpus[0]
     t.kernel.scheduler.switchTo(cpu, task)
-    ensureRegistersLoaded(cpu as PinnedProcessor)
+    ensureRegistersLoaded(pinnedProcessor(cpu!))
     const file = cpu.processor.registerFile
     const { mem } = t.kernel.machine
     expect([mem.u8[file + VECTOR], mem.u8[file + VECTOR + 16], mem.i32[(file + U_CET) >> 2]]).toEqual([0x99, 0, 1])
@@ -180,7 +180,7 @@ describe('NT_X86_XSTATE of a stopped task', () => {
     expect(viewOf(t.get()).getUint32(28, true)).toBe(0xeeeeeeee)
     const cpu = t.kernel.cpus[0]
     t.kernel.scheduler.switchTo(cpu, t.target.task)
-    ensureRegistersLoaded(cpu as PinnedProcessor)
+    ensureRegistersLoaded(pinnedProcessor(cpu!))
     t.target.leave()
     expect(viewOf(t.get()).getUint32(28, true)).toBe(0xffff)
   })

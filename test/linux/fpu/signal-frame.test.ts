@@ -4,7 +4,7 @@ import { clearUserStates } from '../../../src/linux/fpu/lifecycle.ts'
 import { disownRegisters, noteXfd } from '../../../src/linux/fpu/register-owner.ts'
 import { allocateFrame, restoreFromFrame, saveToFrame } from '../../../src/linux/fpu/signal-frame.ts'
 import { handleXfdFault } from '../../../src/linux/fpu/xfd-fault.ts'
-import type { PinnedProcessor } from '../../../src/linux/processor.ts'
+import { type PinnedProcessor, pinnedProcessor } from '../../../src/linux/processor.ts'
 import { BNDREGS, OPMASK, TILECFG, TILEDATA, U_CET, VECTOR, X87_FCW } from '../../../src/machine/memory-map.ts'
 import { bootHost, CallingProcess } from '../host.ts'
 
@@ -19,7 +19,7 @@ class Frames {
   constructor(options: { cpu?: string; profile?: string; tiles?: boolean } = {}) {
     this.kernel = bootHost({ processors: 1, physicalBytes: 32 << 20, ...options })
     this.process = new CallingProcess(this.kernel)
-    this.cpu = this.task.cpu as PinnedProcessor
+    this.cpu = pinnedProcessor(this.task.cpu!)
     this.at = this.process.scratch + 0x1000
     ensureRegistersLoaded(this.cpu)
     this.cpu.processor.setPkru(0x55555550)
