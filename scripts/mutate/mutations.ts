@@ -16,6 +16,7 @@ const of = (file: string, test: string, rows: readonly Row[]): Mutation[] =>
 
 const FPU = 'src/linux/fpu'
 const TESTS = 'test/linux/fpu'
+const SPLIT = 'src/linux/splitlock'
 
 export const MUTATIONS: readonly Mutation[] = [
   ...of(`${FPU}/config.ts`, `${TESTS}/config.test.ts`, [
@@ -148,5 +149,48 @@ export const MUTATIONS: readonly Mutation[] = [
   ]),
   ...of('src/machine/branch-tracker.ts', 'test/machine/cet/branch-tracking.test.ts', [
     ['CET-52', '(settings & CET_SUPPRESS_DIS ? 0 : CET_SUPPRESS)', '0'],
+  ]),
+
+  ...of('src/machine/translate/instruction.ts', 'test/machine/instructions/integer/lock.test.ts', [
+    ['SLD-01', 'this.e.if(gtU(32, lastOffset, i32(64))', 'this.e.if(gtU(32, lastOffset, i32(60))'],
+  ]),
+  ...of(`${SPLIT}/probe.ts`, 'test/linux/splitlock/test-ctrl.test.ts', [
+    ['SLD-10', 'if (!verifyTestCtrl(processor, true)) return null', ''],
+    ['SLD-12', 'const cacheValue = processor.rdmsr(MSR_TEST_CTRL)', 'const cacheValue = 0n'],
+  ]),
+  ...of(`${SPLIT}/warn.ts`, 'test/linux/splitlock/host-tasks.test.ts', [
+    ['SLD-19', 'if (byFlag || !task.reportedSplitLock) {', '{'],
+    ['SLD-20', '      setDetection(there, true)\n      splitLock', '      splitLock'],
+    ['SLD-21', 'profile.splitLock.sharedReenableWork ? 0 : cpu.id', 'cpu.id'],
+  ]),
+  ...of(`${SPLIT}/thread-flag.ts`, 'test/linux/splitlock/test-ctrl.test.ts', [
+    ['SLD-26', 'splitLockAllowed = !on', 'splitLockAllowed = on'],
+    ['SLD-27', 'if (isDetectionOffFor(previous) !== off) setDetection', 'setDetection'],
+  ]),
+  ...of('src/isa/msrs.ts', 'test/linux/splitlock/test-ctrl.test.ts', [['SLD-06', "scope: 'core',", '']]),
+  ...of(`${SPLIT}/door.ts`, 'test/kvm/splitlock/programs.test.ts', [
+    ['SLD-34', 'forceFault(task, { signal: SIGBUS', 'sendSignal(task, { signal: SIGBUS'],
+  ]),
+  ...of(`${SPLIT}/door.ts`, 'test/kvm/splitlock/world-switch.test.ts', [
+    ['SLD-43', "task.kernel.splitLock.mode !== 'warn' || ", ''],
+    ['SLD-55', ' || isDetectionOn(task) === on', ''],
+  ]),
+  ...of('src/kvm/vcpu/split-lock.ts', 'test/kvm/splitlock/world-switch.test.ts', [
+    ['SLD-57', '    if (this.loaded) return\n    this.hostDetection', '    this.hostDetection'],
+    ['SLD-67', 'this.switchTo(cpu, this.hostDetection)', 'this.switchTo(cpu, true)'],
+  ]),
+  ...of('src/kvm/vcpu/reset.ts', 'test/kvm/splitlock/world-switch.test.ts', [
+    ['SLD-51', 'if (vcpu.splitLock !== null) vcpu.splitLock.testCtrl = 0n', ''],
+  ]),
+  ...of('src/kvm/run/exits.ts', 'test/kvm/splitlock/decision-tables.test.ts', [
+    ['SLD-32', ' && (context.ctlLo(CTL.CR0) & X86_CR0_AM) !== 0 && (context.rflagsRest & X86_EFLAGS_AC) !== 0\n', '\n'],
+    ['SLD-48', ' || vcpu.splitLock?.guestDetects === true) {', ') {'],
+  ]),
+  ...of('src/kvm/vcpu/split-lock.ts', 'test/kvm/splitlock/guests.test.ts', [
+    ['SLD-44', 'return kernel.machine.threadsPerCore === 1 || despiteSmt ? ', 'return despiteSmt || true ? '],
+    ['SLD-45', 'const valid = this.isOffered ? TEST_CTRL_SPLIT_LOCK_DETECT : 0n', 'const valid = TEST_CTRL_SPLIT_LOCK_DETECT'],
+  ]),
+  ...of('src/kvm/files.ts', 'test/kvm/splitlock/programs.test.ts', [
+    ['SLD-61', 'if (vcpu.mutexOwner !== null) return this.waitForMutex(row, task, argument)', ''],
   ]),
 ]
