@@ -136,7 +136,7 @@ export class ModelledProcess implements ProcessBackend {
     this.mustLive()
     const { task } = this
     const cpu = this.held.hold(task)
-    withPreemptionDisabled(task, ensureRegistersLoaded)
+    if (task.fpu.needLoad) withPreemptionDisabled(task, ensureRegistersLoaded)
     return cpu
   }
 
