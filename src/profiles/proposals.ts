@@ -228,13 +228,13 @@ export const splitLockV8Fixed: KernelProfile = {
   splitLock: { ...splitLockV8.splitLock, clearingCapabilityClearsControl: true },
 }
 
-/** Tenth posting: also in fatal mode, one switch function. SLD-52. */
+/** Tenth posting: one switch function, and in fatal mode no matter whether cores have two threads. SLD-52. */
 export const splitLockV10: KernelProfile = {
   ...on(linux612, {
     name: 'sld-virt-v10',
     title: 'split-lock detection virtualized, v10',
     source: 'SLD-50, SLD-52',
-    changes: ['one switch function for host and guest', 'virtualized in fatal mode too'],
+    changes: ['one switch function for host and guest', 'offered in fatal mode although cores have two threads'],
     document: `the tenth posting of the series that ${SPLIT_LOCK_MAIL} reviews`,
   }),
   splitLock: { ...splitLockV8.splitLock, guestVirtualization: 'v10', offeredDespiteSmtIfFatal: true },
