@@ -41,7 +41,7 @@ export const CAPABILITY_ANSWERS: Partial<Record<KvmCapName, Answer>> = {
   KVM_CAP_VAPIC: 1,
   KVM_CAP_EXT_CPUID: 1,
   KVM_CAP_CLOCKSOURCE: 1,
-  KVM_CAP_NR_VCPUS: ({ kvm }) => Math.min(kvm.kernel.cpus.length, KVM_MAX_VCPUS),
+  KVM_CAP_NR_VCPUS: ({ kvm }) => Math.min(kvm.kernel.cpus.filter((cpu) => cpu.isOnline).length, KVM_MAX_VCPUS),
   KVM_CAP_NR_MEMSLOTS: KVM_USER_MEM_SLOTS,
   KVM_CAP_PIT: 1,
   KVM_CAP_NOP_IO_DELAY: 1,

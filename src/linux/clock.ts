@@ -51,9 +51,12 @@ export class Clock {
     return timer
   }
 
-  /** Work on a given processor, interrupting whoever runs there then. Linux: schedule_delayed_work_on(). */
+  /**
+   * Work on a given processor, interrupting whoever runs there then; on another one if that is offline then, as its workers are bound
+   * to nothing meanwhile. Linux: schedule_delayed_work_on(), kernel/workqueue.c unbind_workers().
+   */
   armOn(cpu: HostCpu, deadline: number, run: (cpu: PinnedProcessor) => void): Timer {
-    return this.arm(deadline, () => run(pinnedProcessor(cpu)))
+    return this.arm(deadline, () => run(pinnedProcessor(cpu.isOnline ? cpu : firstOnline(cpu.kernel.cpus))))
   }
 
   cancel(timer: Timer): void {
@@ -139,3 +142,5 @@ export class Clock {
     x.index = b
   }
 }
+
+const firstOnline = (cpus: readonly HostCpu[]): HostCpu => cpus.find((cpu) => cpu.isOnline)!

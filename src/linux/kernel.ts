@@ -58,6 +58,8 @@ export class Kernel {
   readonly profile: KernelProfile
   readonly clock: Clock
   readonly cpus: HostCpu[]
+  /** Bit n: processor n is online (cpu_online_mask). `sched/hotplug.ts` changes it. */
+  onlineMask: number
   readonly scheduler: Scheduler
   readonly pages: PageAllocator
   readonly heap: KernelHeap
@@ -117,6 +119,7 @@ export class Kernel {
     this.splitLock = new SplitLock(this, machine.processors[0], options.splitLockDetect)
     this.commandLine = commandLine(options)
     this.cpus = machine.processors.map((processor) => new HostCpu(this, processor))
+    this.onlineMask = (1 << this.cpus.length) - 1
     this.scheduler = new Scheduler(this)
     this.descriptors = new DescriptorTables(this)
     this.root = makeRoot(this)

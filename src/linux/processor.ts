@@ -28,11 +28,23 @@ export class HostCpu {
   turnLeft = 0
   /** Something better to run, or the slice is over. */
   needResched = false
+  /** Since when it is offline, ns since boot; and how long it has been before that. */
+  offlineSince = 0
+  offlineTime = 0
 
   constructor(kernel: Kernel, processor: HostProcessor) {
     this.kernel = kernel
     this.id = processor.id
     this.processor = processor
+  }
+
+  get isOnline(): boolean {
+    return ((this.kernel.onlineMask >>> this.id) & 1) !== 0
+  }
+
+  /** Virtual time it has been online, ns. */
+  get onlineTime(): number {
+    return (this.isOnline ? this.kernel.clock.now : this.offlineSince) - this.offlineTime
   }
 
   /**
@@ -63,7 +75,8 @@ export type PinnedProcessor = HostCpu & {
 }
 
 /**
- * For code that cannot lose `cpu` because of what it is: the scheduler between two tasks, boot, timer work on a given processor.
+ * For code that cannot lose `cpu` because of what it is: the scheduler between two tasks, boot, a processor that goes
+ * offline or comes back, timer work on a given processor.
  * `test/linux/preemption.test.ts` lists all who call this; everything else is given its processor.
  */
 export const pinnedProcessor = (cpu: HostCpu): PinnedProcessor => cpu as PinnedProcessor

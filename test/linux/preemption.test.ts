@@ -73,7 +73,7 @@ describe('in all of src', () => {
     ])
   })
 
-  test('only the scheduler, boot, timer work, interrupts and withPreemptionDisabled make one', () => {
+  test('only the scheduler, boot, hotplug, timer work, interrupts and withPreemptionDisabled make one', () => {
     const makers = inSource((file) =>
       [...file.text.matchAll(/(?<!const )\bpinnedProcessor\(|(?<!null )as (unknown as )?PinnedProcessor\b/g)].map(() => ({})),
     )
@@ -83,6 +83,7 @@ describe('in all of src', () => {
       'src/linux/clock.ts': 1,
       'src/linux/preemption.ts': 2,
       'src/linux/processor.ts': 1,
+      'src/linux/sched/hotplug.ts': 2,
       'src/linux/sched/scheduler.ts': 3,
       // The interrupts of the explorer.
       'src/tools/explore/host-system.ts': 1,

@@ -22,7 +22,7 @@ import {
 import { CTL } from '../../machine/execution-context.ts'
 import { noteXfd } from '../fpu/register-owner.ts'
 import type { Kernel } from '../kernel.ts'
-import { onEachProcessor } from '../preemption.ts'
+import type { PinnedProcessor } from '../processor.ts'
 import { hasUserShadowStacks } from '../shstk/thread.ts'
 import type { Task } from '../task.ts'
 
@@ -57,14 +57,12 @@ export function loadHostControl(task: Task): void {
   context.setCtl(CTL.DR7, 0x400, 0)
 }
 
-/** What boot does on every processor: XCR0, IA32_XSS, IA32_XFD (PERM-11, -13). */
-export function bootProcessors(kernel: Kernel): void {
-  const { xstate } = kernel
+/** XCR0, IA32_XSS and IA32_XFD of a processor that comes up (PERM-11, -13). Linux 6.12 fpu__init_cpu_xstate(). */
+export function initXstate(cpu: PinnedProcessor): void {
+  const { xstate } = cpu.kernel
   if (!xstate.xsave) return
-  onEachProcessor(kernel, (cpu) => {
-    cpu.processor.setXcr0(xstate.userMax)
-    if (xstate.xss !== 0) cpu.processor.setXss(xstate.xss)
-    if (xstate.dynamicSizing) cpu.processor.wrmsrXfd(xstate.initXfd)
-    noteXfd(cpu, xstate.initXfd)
-  })
+  cpu.processor.setXcr0(xstate.userMax)
+  if (xstate.xss !== 0) cpu.processor.setXss(xstate.xss)
+  if (xstate.dynamicSizing) cpu.processor.wrmsrXfd(xstate.initXfd)
+  noteXfd(cpu, xstate.initXfd)
 }

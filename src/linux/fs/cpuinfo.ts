@@ -1,5 +1,6 @@
 import { type FeatureName, features } from '../../isa/cpuid-features.ts'
 import type { Kernel } from '../kernel.ts'
+import type { HostCpu } from '../processor.ts'
 import { hasUserShadowStacks } from '../shstk/thread.ts'
 
 /** Flags whose /proc/cpuinfo name is not the feature's name with `_` for `-` (arch/x86/include/asm/cpufeatures.h). */
@@ -19,9 +20,10 @@ const RENAMED: Readonly<Record<string, string>> = {
 /** Flags Linux does not print: not in cpufeatures.h, or without a name there. */
 const HIDDEN: ReadonlySet<string> = new Set(['xfd', 'ia64', 'pcommit'])
 
-/** /proc/cpuinfo of every processor, from the CPU model (arch/x86/kernel/cpu/proc.c). */
+/** /proc/cpuinfo of every processor that is online, from the CPU model (arch/x86/kernel/cpu/proc.c). */
 export function cpuinfo(kernel: Kernel): string {
-  return kernel.cpus.map((cpu) => processor(kernel, cpu.id)).join('')
+  const online = kernel.cpus.filter((cpu) => cpu.isOnline)
+  return online.map(({ id }) => processor(kernel, id, online)).join('')
 }
 
 function flagNames(kernel: Kernel): string {
@@ -35,10 +37,10 @@ function flagNames(kernel: Kernel): string {
   return names.join(' ')
 }
 
-function processor(kernel: Kernel, id: number): string {
-  const { model } = kernel
+function processor(kernel: Kernel, id: number, online: readonly HostCpu[]): string {
+  const { model, machine } = kernel
+  const coreOf = (cpu: number) => Math.floor(cpu / machine.threadsPerCore)
   const mhz = (model.tscKhz / 1000).toFixed(3)
-  const count = kernel.cpus.length
   const rows: [string, string | number][] = [
     ['processor', id],
     ['vendor_id', model.vendor],
@@ -48,9 +50,9 @@ function processor(kernel: Kernel, id: number): string {
     ['stepping', model.stepping],
     ['cpu MHz', mhz],
     ['physical id', 0],
-    ['siblings', count],
-    ['core id', id],
-    ['cpu cores', count],
+    ['siblings', online.length],
+    ['core id', coreOf(id)],
+    ['cpu cores', new Set(online.map((cpu) => coreOf(cpu.id))).size],
     ['apicid', id],
     ['initial apicid', id],
     ['fpu', 'yes'],

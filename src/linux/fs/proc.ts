@@ -97,9 +97,11 @@ function meminfo(kernel: Kernel): string {
 }
 
 function stat(kernel: Kernel): string {
-  const ticks = Math.floor(kernel.clock.now / 1e7)
-  const cpus = kernel.cpus.map((cpu) => `cpu${cpu.id} ${ticks} 0 0 0 0 0 0 0 0 0\n`).join('')
+  const ticks = kernel.cpus.map(({ onlineTime }) => Math.floor(onlineTime / 1e7))
+  const total = ticks.reduce((sum, each) => sum + each, 0)
+  const online = kernel.cpus.filter((cpu) => cpu.isOnline)
+  const cpus = online.map(({ id }) => `cpu${id} ${ticks[id]} 0 0 0 0 0 0 0 0 0\n`).join('')
   const boot = Math.floor((kernel.realTime() - kernel.clock.now) / 1e9)
   const running = [...kernel.tasks.values()].filter((task) => task.state === 'runnable').length
-  return `cpu  ${ticks * kernel.cpus.length} 0 0 0 0 0 0 0 0 0\n${cpus}ctxt ${kernel.scheduler.contextSwitches}\nbtime ${boot}\nprocesses ${kernel.tasks.size}\nprocs_running ${running}\nprocs_blocked 0\n`
+  return `cpu  ${total} 0 0 0 0 0 0 0 0 0\n${cpus}ctxt ${kernel.scheduler.contextSwitches}\nbtime ${boot}\nprocesses ${kernel.tasks.size}\nprocs_running ${running}\nprocs_blocked 0\n`
 }

@@ -1,5 +1,6 @@
 import { EACCES, EFAULT, EINVAL } from '../errno.ts'
 import { O_ACCMODE, O_RDONLY, OpenFile, S_IFREG, type Stat } from '../file.ts'
+import type { MaybePreemptible, Preemptible } from '../preemption.ts'
 import type { Task } from '../task.ts'
 import { Node } from './node.ts'
 
@@ -7,8 +8,8 @@ import { Node } from './node.ts'
 export interface TextFile {
   readonly mode?: number
   read(task: Task): string
-  /** 0 or -errno. */
-  write?(task: Task, text: string): number
+  /** 0 or -errno. Root may, and others where `mode` says so. */
+  write?(task: Task, text: string): MaybePreemptible<number>
   /** st_size: sysfs reports 4096, procfs 0 (LUX §10). */
   readonly size?: number
 }
@@ -24,9 +25,12 @@ export class TextNode extends Node {
   override stat(task: Task | null): Stat {
     return { ...super.stat(task), size: this.file.size ?? 0 }
   }
-  override open(_task: Task, flags: number, path: string): OpenFile | number {
-    if ((flags & O_ACCMODE) !== O_RDONLY && this.file.write === undefined) return -EACCES
+  override open(task: Task, flags: number, path: string): OpenFile | number {
+    if ((flags & O_ACCMODE) !== O_RDONLY && !this.mayWrite(task)) return -EACCES
     return new OpenText(flags, path, this, this.file)
+  }
+  private mayWrite({ kernel }: Task): boolean {
+    return this.file.write !== undefined && (kernel.uid === 0 || (this.mode & 0o002) !== 0)
   }
   override truncate(): number {
     return 0
@@ -60,13 +64,19 @@ class OpenText extends OpenFile {
     if (count === 0) return 0
     return task.mm.copyToUser(user, this.bytes, position, count) ? count : -EFAULT
   }
-  override write(task: Task, user: number, length: number): number {
+  override write(task: Task, user: number, length: number): MaybePreemptible<number> {
     if (this.file.write === undefined) return -EINVAL
     const bytes = new Uint8Array(Math.min(length, 4096))
     if (!task.mm.copyFromUser(bytes, 0, user, bytes.length)) return -EFAULT
     const result = this.file.write(task, String.fromCharCode(...bytes))
-    return result < 0 ? result : bytes.length
+    return typeof result === 'number' ? written(result, bytes.length) : lateWritten(result, bytes.length)
   }
+}
+
+const written = (result: number, length: number): number => (result < 0 ? result : length)
+
+function* lateWritten(result: Preemptible<number>, length: number): Preemptible<number> {
+  return written(yield* result, length)
 }
 
 /** Bytes of a string whose characters are below 256. */

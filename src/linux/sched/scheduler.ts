@@ -3,6 +3,7 @@ import type { Kernel } from '../kernel.ts'
 import { type HostCpu, pinnedProcessor } from '../processor.ts'
 import { switchDetection } from '../splitlock/thread-flag.ts'
 import type { Task } from '../task.ts'
+import { mayRunOn, widenIfStranded } from './affinity.ts'
 import { runTask } from './run-task.ts'
 
 /** Instructions a processor runs before the next one gets its share of the run. */
@@ -56,12 +57,13 @@ export class Scheduler {
   private chooseCpu(task: Task): HostCpu {
     const { cpus } = this.kernel
     const last = cpus[task.cpuId]
-    const allowed = (cpu: HostCpu) => ((task.affinity >>> cpu.id) & 1) !== 0
+    widenIfStranded(task)
+    const allowed = (cpu: HostCpu) => mayRunOn(task, cpu)
     const load = (cpu: HostCpu) => cpu.queue.length + (cpu.current === null ? 0 : 1)
     if (allowed(last) && load(last) === 0) return last
     let best: HostCpu | null = allowed(last) ? last : null
     for (const cpu of cpus) if (allowed(cpu) && (best === null || load(cpu) < load(best))) best = cpu
-    return best ?? cpus[0]
+    return best!
   }
 
   /** Takes a task off its run queue (affinity changed, it died). */
@@ -79,6 +81,16 @@ export class Scheduler {
       this.dequeue(task)
       this.enqueue(task)
     }
+  }
+
+  /** `cpu` is offline: who waits or runs there goes elsewhere; `caller`, if it is the one that runs, at its next preemption point. */
+  vacate(cpu: HostCpu, caller: Task): void {
+    for (const task of [...cpu.queue]) this.migrateAway(task)
+    const { current } = cpu
+    if (current === null || current === caller) return
+    current.involuntarySwitches++
+    this.leave(cpu, current)
+    this.enqueue(current)
   }
 
   runSlice(maxInstructions: number, enough: () => boolean = () => false): RunState {
@@ -137,7 +149,7 @@ export class Scheduler {
   }
 
   private mustLeave(cpu: HostCpu, task: Task): boolean {
-    if (((task.affinity >>> cpu.id) & 1) === 0) return true
+    if (!mayRunOn(task, cpu)) return true
     if (task.yielding) {
       task.yielding = false
       return cpu.queue.length > 0

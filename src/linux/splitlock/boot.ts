@@ -1,26 +1,39 @@
 import { MSR_IA32_DEBUGCTLMSR } from '../../isa/msr-index.ts'
 import type { Kernel } from '../kernel.ts'
-import { onEachProcessor } from '../preemption.ts'
 import type { PinnedProcessor } from '../processor.ts'
 import { verifyTestCtrl } from './probe.ts'
 import type { SplitLock } from './state.ts'
+import { setDetection } from './test-ctrl.ts'
 
 const DEBUGCTLMSR_BUS_LOCK_DETECT = 4n
 
-/** What boot does about split locks on every processor, and says in the log. SLD-14; Linux 6.12 split_lock_init(), bus_lock_init(). */
-export function bootSplitLock(kernel: Kernel): void {
-  const { splitLock } = kernel
-  onEachProcessor(kernel, (cpu) => {
-    initDetection(cpu, splitLock)
-    if (splitLock.hasBusLockDetect) setBusLockTrap(cpu, detectsByDb(splitLock))
-  })
-  if (!splitLock.hasSplitLockDetect && !splitLock.hasBusLockDetect) return
-  const text = announcement(splitLock)
-  if (text !== null) kernel.log.write(`x86/split lock detection: ${text}`)
+/** Detection of a processor that comes up, by #AC and by #DB. SLD-14; Linux 6.12 split_lock_init(), bus_lock_init(). */
+export function initDetection(cpu: PinnedProcessor): void {
+  const { splitLock } = cpu.kernel
+  initSplitLock(cpu, splitLock)
+  if (splitLock.hasBusLockDetect) setBusLockTrap(cpu, detectsByDb(splitLock))
 }
 
-/** Detection of a processor that comes up; its other bits stay. Linux 6.12 split_lock_init(). */
-function initDetection({ processor }: PinnedProcessor, splitLock: SplitLock): void {
+/**
+ * A processor goes offline. In warn mode the work that would turn its detection on again will run on another one, and a sibling
+ * shares its register: detection is on from now, whatever it was. SLD-16; Linux 6.12 splitlock_cpu_offline(), since 5.19.
+ */
+export function detectionGoesOffline(cpu: PinnedProcessor): void {
+  const { splitLock, profile } = cpu.kernel
+  if (profile.splitLock.warnDesign === 'timed-reenable' && splitLock.mode === 'warn' && splitLock.hasSplitLockDetect) {
+    setDetection(cpu, true)
+  }
+}
+
+/** What boot says in the log. */
+export function announceDetection({ splitLock, log }: Kernel): void {
+  if (!splitLock.hasSplitLockDetect && !splitLock.hasBusLockDetect) return
+  const text = announcement(splitLock)
+  if (text !== null) log.write(`x86/split lock detection: ${text}`)
+}
+
+/** Its other bits stay. */
+function initSplitLock({ processor }: PinnedProcessor, splitLock: SplitLock): void {
   if (splitLock.mode === 'ratelimit') verifyTestCtrl(processor, false)
   else if (splitLock.isSupported) verifyTestCtrl(processor, splitLock.mode !== 'off')
 }

@@ -1,5 +1,6 @@
 import { EFAULT, EINVAL, EPERM, ESRCH } from '../errno.ts'
 import { type MaybePreemptible, PREEMPTION_POINT, type Preemptible } from '../preemption.ts'
+import { mayRunOn, moveAway } from '../sched/affinity.ts'
 import type { Task } from '../task.ts'
 import type { SyscallArguments } from './arguments.ts'
 import { full, partial, type SyscallRows } from './support.ts'
@@ -63,10 +64,11 @@ function setAffinity(task: Task, a: SyscallArguments): MaybePreemptible<number> 
     if (byte < 0) return -EFAULT
     mask |= byte << (i * 8)
   }
-  const online = (1 << task.kernel.cpus.length) - 1
-  if ((mask & online) === 0) return -EINVAL
-  target.affinity = mask & online
-  if (((target.affinity >>> target.cpuId) & 1) !== 0) return 0
+  const { cpus, onlineMask } = task.kernel
+  if ((mask & onlineMask) === 0) return -EINVAL
+  // Those that are offline count when they come back.
+  target.affinity = mask & ((1 << cpus.length) - 1)
+  if (mayRunOn(target, cpus[target.cpuId])) return 0
   if (target !== task) {
     task.kernel.scheduler.migrateAway(target)
     return 0
@@ -74,23 +76,14 @@ function setAffinity(task: Task, a: SyscallArguments): MaybePreemptible<number> 
   return moveAway(task)
 }
 
-/** The caller is on an allowed processor when the call returns. */
-function* moveAway(task: Task): Preemptible<number> {
-  while (((task.affinity >>> task.cpu!.id) & 1) === 0) {
-    task.cpu!.needResched = true
-    yield PREEMPTION_POINT
-  }
-  return 0
-}
-
-/** Returns the bytes the kernel's mask has: 8. */
+/** Online processors only. Returns the bytes the kernel's mask has: 8. */
 function getAffinity(task: Task, a: SyscallArguments): number {
   const tid = a.int(0)
   const length = a.u32(1)
   const target = tid === 0 ? task : task.kernel.tasks.get(tid)
   if (length * 8 < task.kernel.cpus.length || length % 8 !== 0) return -EINVAL
   if (target === undefined || target.state === 'dead') return -ESRCH
-  return task.mm.putUser64(a.long(2), target.affinity, 0) ? 8 : -EFAULT
+  return task.mm.putUser64(a.long(2), target.affinity & task.kernel.onlineMask, 0) ? 8 : -EFAULT
 }
 
 function getcpu(task: Task, a: SyscallArguments): number {

@@ -1,5 +1,6 @@
 import type { Kernel } from '../../linux/kernel.ts'
 import type { HostCpu } from '../../linux/processor.ts'
+import { mayRunOn, widenIfStranded } from '../../linux/sched/affinity.ts'
 import type { Task } from '../../linux/task.ts'
 
 /**
@@ -31,14 +32,17 @@ export class HeldTasks {
   /** Takes `task` off its processor, asleep, with its registers saved. */
   park(task: Task): void {
     this.held.delete(task)
-    if (task.cpu === null) return
+    const { scheduler } = this.kernel
+    // Its processor may have gone offline, and the scheduler have put it on the queue of another.
+    if (task.queued) scheduler.dequeue(task)
+    else if (task.cpu === null) return
     task.state = 'sleeping'
-    this.kernel.scheduler.leave(task.cpu, task)
+    if (task.cpu !== null) scheduler.leave(task.cpu, task)
   }
 
   /** Puts `task` on a processor that it may use, if it may no longer use the one it holds. */
   move(task: Task): void {
-    if (((task.affinity >>> task.cpu!.id) & 1) !== 0) return
+    if (mayRunOn(task, task.cpu!)) return
     this.held.delete(task)
     this.kernel.scheduler.leave(task.cpu!, task)
     this.hold(task)
@@ -65,7 +69,8 @@ export class HeldTasks {
 
   private freeProcessor(task: Task): HostCpu {
     const { cpus, scheduler } = this.kernel
-    const allowed = cpus.filter(({ id }) => ((task.affinity >>> id) & 1) !== 0)
+    widenIfStranded(task)
+    const allowed = cpus.filter((cpu) => mayRunOn(task, cpu))
     const last = allowed.find(({ id }) => id === task.cpuId) ?? allowed[0]
     const cpu = last.current === null ? last : (allowed.find((c) => c.current === null) ?? last)
     const occupant = cpu.current
