@@ -33,6 +33,8 @@ export interface TestHostOptions {
   physicalBytes?: number
   strictSigaltstack?: boolean
   splitLockDetect?: string
+  /** Who programs run as. */
+  uid?: number
   /** What firmware leaves to the kernel. */
   firmware?: (machine: Machine) => void
 }
@@ -48,11 +50,12 @@ export function bootHost(options: TestHostOptions = {}): Kernel {
   })
   options.firmware?.(machine)
   const profile = kernelProfile(options.profile ?? 'linux-6.12')
-  const { splitLockDetect } = options
+  const { splitLockDetect, uid } = options
   return bootKernel(machine, {
     profile,
     strictSigaltstack: options.strictSigaltstack ?? false,
     ...(splitLockDetect === undefined ? {} : { splitLockDetect }),
+    ...(uid === undefined ? {} : { uid }),
   })
 }
 
