@@ -1,7 +1,8 @@
+import { counterexample } from './counterexample.ts'
 import { HostSystem } from './host-system.ts'
 import { buildScenario, defaultBound, defaultKernel, type Scenario } from './scenarios/index.ts'
-import { MAX_STEPS, type Moment, minimize, replay, type Schedule } from './schedule.ts'
-import { Search, type SearchResult } from './search.ts'
+import { MAX_STEPS, type Moment, type Schedule } from './schedule.ts'
+import { Search } from './search.ts'
 import type { Violation } from './system.ts'
 
 /** Memory of the process, in bytes. */
@@ -99,7 +100,12 @@ export function* exploreInSlices(scenario: Scenario, options: ExploreOptions): G
     }
     if (result === null) break
     tally.see(search, bound)
-    if (result.violation !== null) return { ...nothing, ...tally.figures, ...counterexample(system, result, about), bound }
+    if (result.violation !== null) {
+      const making = counterexample(system, result, bound, about)
+      let made = making.next()
+      for (; made.done !== true; made = making.next()) yield tally.see(search, bound)
+      return { ...nothing, ...tally.figures, ...made.value, verdict: 'violated', bound }
+    }
     if (result.stopped !== null)
       return { ...nothing, ...tally.figures, verdict: 'undecided', bound, stopped: STOPPED[result.stopped](options) }
   }
@@ -167,13 +173,4 @@ export function explore(scenario: Scenario, options: ExploreOptions): Exploratio
     const step = search.next()
     if (step.done === true) return step.value
   }
-}
-
-type Counterexample = Pick<Exploration, 'verdict' | 'steps' | 'violation' | 'schedule' | 'moments'>
-
-function counterexample(system: HostSystem, result: SearchResult, about: Omit<Schedule, 'steps'>): Counterexample {
-  const steps = minimize(system, result.schedule, result.violation!)
-  const named = steps.map(({ process, choice }) => ({ process: system.processes[process], choice }))
-  const { moments, violation } = replay(system, named)
-  return { verdict: 'violated', steps: steps.length, violation, schedule: { ...about, steps: named }, moments }
 }

@@ -8,6 +8,8 @@ export interface SearchOptions {
   readonly maxExecutions?: number
   /** A longer run ends the search, which is then not exhaustive: it may have no end. Default: no limit. */
   readonly maxSteps?: number
+  /** Runs are not followed further than so many steps. Default: no limit. */
+  readonly within?: number
   /** Without reduction every order of every step is tried: for checking the reduction. Default true. */
   readonly reduce?: boolean
   /** Gets every violation, and the search goes on: for comparing searches. Without it the first one ends the search. */
@@ -169,8 +171,8 @@ export class Search {
       if (i === last) this.relate(i, accesses)
       if (this.broke()) return system.violation
     }
-    const { maxSteps = Number.POSITIVE_INFINITY } = this.options
-    while (this.open()) {
+    const { maxSteps = Number.POSITIVE_INFINITY, within = Number.POSITIVE_INFINITY } = this.options
+    while (this.length < within && this.open()) {
       if (this.length >= maxSteps) {
         this.isTooLong = true
         return null
