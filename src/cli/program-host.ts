@@ -19,6 +19,8 @@ export interface HostOptions {
   readonly engine?: string
   /** `kvm_intel.nested=1` */
   readonly param?: readonly string[]
+  /** Programs are root. */
+  readonly root?: boolean
   /** `split_lock_detect=fatal` */
   readonly boot?: readonly string[]
 }
@@ -40,7 +42,12 @@ export function programHost(options: HostOptions): ProgramHost {
     engine: engineOptions(options.engine ?? ''),
     seed: options.seed,
   })
-  const kernel = bootKernel(machine, { profile, seed: options.seed, ...bootParameters(options.boot ?? []) })
+  const kernel = bootKernel(machine, {
+    profile,
+    seed: options.seed,
+    uid: options.root === true ? 0 : 1000,
+    ...bootParameters(options.boot ?? []),
+  })
   loadKvm(kernel, machine, moduleParameters(options.param ?? [], model.vendor))
   return { machine, kernel }
 }

@@ -29,6 +29,7 @@ program
   .option('--memory <size>', 'memory of the host', memorySize, 1024 ** 3)
   .option('--bind <dir[:at][:ro]>', 'show a directory or file of this machine to the program; repeatable', collect, [])
   .option('--env <name=value>', 'set an environment variable of the program; repeatable (none is inherited)', assignment, [])
+  .option('--root', 'run the program as root, who may write sysctls and take processors offline', false)
   .option('--strace', 'print every system call', false)
   .option('--trace', 'print the events that matter, in order', false)
   .addOption(new Option('--trace-format <format>', 'form of --trace').choices(['text', 'json']).default('text'))

@@ -29,7 +29,7 @@ export interface KernelOptions {
   readonly profile: KernelProfile
   /** Seed of every random byte. Default 0. */
   readonly seed?: number
-  /** Who the programs run as. Default 1000. */
+  /** Who the programs run as. Default 1000, and the group of that number. */
   readonly uid?: number
   readonly gid?: number
   readonly hostname?: string
@@ -105,7 +105,7 @@ export class Kernel {
     this.model = model
     this.profile = options.profile
     this.uid = options.uid ?? 1000
-    this.gid = options.gid ?? 1000
+    this.gid = options.gid ?? this.uid
     this.hostname = options.hostname ?? 'worldswitch'
     this.bootTime = options.bootTime ?? DEFAULT_BOOT_TIME
     this.clock = new Clock(machine, model.instructionsPerMicrosecond)

@@ -29,6 +29,8 @@ export interface HostOptions {
   readonly seed?: number
   /** Boot parameter split_lock_detect: `off`, `warn`, `fatal`, `ratelimit:N`; default `warn` where the processor can (SLD-13). */
   readonly splitLockDetect?: string
+  /** Who processes are, default 1000. 0 is root: may write sysctls, and take processors offline. */
+  readonly uid?: number
   /** Boot parameter strict_sas_size (PERM-31). */
   readonly strictSigaltstack?: boolean
   /** iced-x86's compiled .wasm; default the one given to `registerDecoder`. */
@@ -94,12 +96,13 @@ export class Host {
       engine: options.engine ?? {},
       seed: options.seed ?? 1,
     })
-    const { splitLockDetect, strictSigaltstack } = options
+    const { splitLockDetect, strictSigaltstack, uid } = options
     this.kernel = bootKernel(this.machine, {
       profile,
       seed: options.seed ?? 1,
       ...(splitLockDetect === undefined ? {} : { splitLockDetect }),
       ...(strictSigaltstack === undefined ? {} : { strictSigaltstack }),
+      ...(uid === undefined ? {} : { uid }),
     })
     this.costs = this.kernel.costs
     this.kvm = loadKvm(this.kernel, this.machine, options.parameters)

@@ -116,13 +116,13 @@ describe('a processor that goes offline in warn mode', () => {
   })
 })
 
-describe('elsewhere nothing is called back: the register stays what it is', () => {
+describe('elsewhere', () => {
   test.each([
     ['mode off', { splitLockDetect: 'off' }, SLD],
     ['mode fatal', { splitLockDetect: 'fatal' }, 0n],
     ['mode ratelimit', { splitLockDetect: 'ratelimit:10' }, SLD],
     ['the older design, whose thread flag turns it on when the thread leaves', { profile: 'linux-5.17' }, 0n],
-  ] as const)('%s [SLD-16]', (_what, options, value) => {
+  ] as const)('nothing is called back, the register stays what it is: %s [SLD-16]', (_what, options, value) => {
     const { kernel, offline } = host(options)
     setRegister(kernel, 1, value)
     offline(1)
