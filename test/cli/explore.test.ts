@@ -259,7 +259,7 @@ describe('a search in parts', () => {
   })
 
   test.concurrent('--threads: good code holds, and what was chosen is passed on', async () => {
-    const ran = await explore('permission', '--threads', '2', '--json', '--invariant', 'permission-never-shrinks')
+    const ran = await explore('permission', '--bound', '1', '--threads', '2', '--json', '--invariant', 'permission-never-shrinks')
     expect(ran).toMatchObject({ status: HOLDS, stderr: QUIET })
     expect(JSON.parse(ran.stdout)).toMatchObject({ verdict: 'holds', invariants: ['permission-never-shrinks'], shard: null })
     const small = await explore('split-lock', '--threads', '2', '--max-steps', '10', '--memory', '4000')

@@ -78,7 +78,6 @@ describe('reduction', () => {
   test.each([
     ['permission', undefined, 0],
     ['permission', 'checked-before-lock', 1],
-    ['split-lock', 'shared-register', 0],
     ['split-lock', 'register-without-flag', 0],
   ] as const)('%s, variant %s: the same violations as without it', (name, variant, bound) => {
     const violations = (reduce: boolean) => {
