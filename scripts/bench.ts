@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
-import { api, exitsUnderExec, loop, type Row, runnersHere, startUp, xstate } from './bench/rows.ts'
+import { api, exitsUnderExec, explore, loop, type Row, runnersHere, startUp, xstate } from './bench/rows.ts'
 import { reported, tableHead, tableRow } from './bench/table.ts'
 
 const { values } = parseArgs({
@@ -27,6 +27,7 @@ const benchmarks: Record<string, () => Row[]> = {
   exits: () => [exitsUnderExec(runners, say)],
   api: () => api(say),
   xstate: () => xstate(say),
+  explore: () => explore(say),
 }
 const unknown = values.only?.find((name) => !(name in benchmarks))
 if (unknown) {

@@ -133,6 +133,24 @@ function figuresOf<T>(program: string, say: (line: string) => void): Partial<T> 
   return {}
 }
 
+const EXPLORE_RUNS = 3
+
+/** Runs of the split-lock scenario a second of wall time, the whole command: one process, and one for each of two processors. */
+export function explore(say: (line: string) => void): Row[] {
+  const rate = (threads: number): number | null => {
+    const args = ['dist/cli/worldswitch.js', 'explore', 'split-lock', '--threads', String(threads), '--json']
+    const rates = Array.from({ length: EXPLORE_RUNS }, () => {
+      const { stdout, wallSeconds } = measure(process.execPath, args)
+      return (JSON.parse(stdout) as { executions: number }).executions / wallSeconds
+    })
+    return Math.max(...rates)
+  }
+  const figure = (threads: number) => attempt([], () => rate(threads), say)
+  return [
+    ours('explore split-lock, executions', figure(1), '1/s'),
+    ours('explore split-lock --threads 2, executions', figure(2), '1/s'),
+  ]
+}
 /** What only we have: neither the machine itself nor qemu is asked. */
 const ours = (row: string, worldswitch: number | null, unit: Unit): Row => ({ row, native: null, qemu: null, worldswitch, unit })
 

@@ -1,5 +1,5 @@
 /** Most cells a model may have: access sets are fixed bit strings. */
-const WORDS = 4
+const WORDS = 2
 export const MAX_CELLS = WORDS * 32
 
 /** The cells that one step read and wrote. Bit n = cell n. */

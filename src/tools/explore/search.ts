@@ -100,7 +100,7 @@ class Frame {
 const FRAME_BYTES = 1000
 const SLEEP_BYTES = 400
 /** Steps at the start of a run that say which shard it belongs to. */
-const SHARD_DEPTH = 6
+const SHARD_DEPTH = 8
 
 /**
  * Enumerates the runs of a system up to a preemption bound: depth first, each run executed from the start. Of runs that differ
@@ -114,7 +114,6 @@ export class Search {
   /** Of the run under way the first `length`; the others wait to be used again. */
   private readonly frames: Frame[] = []
   private length = 0
-  private readonly before: Int32Array
   private executions = 0
   private steps = 0
   private pruned = 0
@@ -125,7 +124,6 @@ export class Search {
     this.system = system
     this.options = options
     this.reduces = options.reduce !== false
-    this.before = new Int32Array(system.processes.length)
   }
 
   /**
@@ -245,7 +243,7 @@ export class Search {
 
   /** The last step's place in the order of the run; where it races with an earlier one, the other order is to be tried too. */
   private relate(index: number, accesses: Accesses): void {
-    const { frames, before } = this
+    const { frames } = this
     const frame = frames[index]
     const { clock } = frame
     const { process } = frame.chosen
@@ -256,12 +254,12 @@ export class Search {
       clock.set(frames[i].clock)
       break
     }
-    before.set(clock)
     for (let i = index - 1; i >= 0; i--) {
       const earlier = frames[i]
       const other = earlier.chosen.process
-      if (other === process || !conflict(earlier.accesses, frame.accesses)) continue
-      if (before[other] < earlier.clock[other] && this.reduces) this.demand(i, process)
+      // What happened before something that happened before this is no race: the steps between would have to be turned round first.
+      if (other === process || clock[other] >= earlier.clock[other] || !conflict(earlier.accesses, frame.accesses)) continue
+      if (this.reduces) this.demand(i, process)
       join(clock, earlier.clock)
     }
     clock[process]++
