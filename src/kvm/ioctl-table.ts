@@ -1,5 +1,5 @@
 import { EFAULT, errnoName, type Refusal, type RefusalSlot, refuse as refuseOn } from '../linux/errno.ts'
-import type { MaybePreemptible } from '../linux/preemption.ts'
+import type { MaybePreemptible, Preemptible } from '../linux/preemption.ts'
 import { type RefusalDetails, refusedBy } from '../linux/refusal.ts'
 import type { Task } from '../linux/task.ts'
 import type { KvmCapName } from './abi/capabilities.ts'
@@ -156,7 +156,7 @@ export function exchanges<T, F extends Fields>(
   }
 }
 
-function* continueWith(code: Generator<any, number, void>, then: (result: number) => number): Generator<any, number, void> {
+function* continueWith(code: Preemptible<number>, then: (result: number) => number): Preemptible<number> {
   return then(yield* code)
 }
 
