@@ -3,9 +3,28 @@ import { XFEATURE_MASK_XTILE_DATA } from '../../../isa/xfeatures.ts'
 import { KVM_EXIT_HLT } from '../../../kvm/abi/exit-reasons.ts'
 import { PREEMPTION_POINT, type Preemptible } from '../../../linux/preemption.ts'
 import type { Task } from '../../../linux/task.ts'
-import type { HostModel } from '../host-system.ts'
+import type { Actor, HostModel } from '../host-system.ts'
 import { argument, type ModelVcpu, msrList, type VcpuHost } from '../vcpu-host.ts'
-import { amxHost, amxModel, place, runProgram, type XstateOptions } from './amx-host.ts'
+import { type AmxHost, amxHost, amxModel, place, runProgram, type XstateOptions } from './amx-host.ts'
+
+type Body = (vcpu: ModelVcpu) => Preemptible<unknown>
+
+/**
+ * Both vCPUs on cpu0, where the first one's thread may leave for cpu1, and the program on cpu1. With the mistake.
+ * @param first what the first vCPU's thread does; it and the second's call KVM_RUN once unless told otherwise
+ */
+function vcpusAndProgram(host: AmxHost, { variant }: XstateOptions, first?: Body, second?: Body): Actor[] {
+  const [one, other] = host.vcpus
+  const { task } = host.program
+  const run: Body = (vcpu) => host.ioctl(vcpu, vcpu.task, 'KVM_RUN')
+  place(host, [one.task, 3, 0], [other.task, 1, 0], [task, 2, 1])
+  variant?.apply(host)
+  return [
+    { name: 'vcpu0', task: one.task, body: () => (first ?? run)(one) },
+    { name: 'vcpu1', task: other.task, body: () => (second ?? run)(other) },
+    { name: 'task', task, body: () => runProgram(host) },
+  ]
+}
 
 /**
  * Two guests with AMX and a program with AMX on two processors. The first guest turns IA32_XFD on, takes #NM and turns it off; its
@@ -21,16 +40,8 @@ export function xstate(options: XstateOptions): HostModel {
     ],
     [{ kind: 'tiles' }, { kind: 'hlt' }],
   ])
-  const [first, second] = host.vcpus
-  const { task } = host.program
-  place(host, [first.task, 3, 0], [second.task, 1, 0], [task, 2, 1])
-  options.variant?.apply(host)
   return amxModel(host, {
-    actors: [
-      { name: 'vcpu0', task: first.task, body: () => host.ioctl(first, first.task, 'KVM_RUN') },
-      { name: 'vcpu1', task: second.task, body: () => host.ioctl(second, second.task, 'KVM_RUN') },
-      { name: 'task', task, body: () => runProgram(host) },
-    ],
+    actors: vcpusAndProgram(host, options),
     migrations: 2,
   })
 }
@@ -44,16 +55,8 @@ export function kernelFpu(options: XstateOptions): HostModel {
     [{ kind: 'registers' }, { kind: 'tiles' }, { kind: 'hlt' }],
     [{ kind: 'registers' }, { kind: 'hlt' }],
   ])
-  const [first, second] = host.vcpus
-  const { task } = host.program
-  place(host, [first.task, 3, 0], [second.task, 1, 0], [task, 2, 1])
-  options.variant?.apply(host)
   return amxModel(host, {
-    actors: [
-      { name: 'vcpu0', task: first.task, body: () => host.ioctl(first, first.task, 'KVM_RUN') },
-      { name: 'vcpu1', task: second.task, body: () => host.ioctl(second, second.task, 'KVM_RUN') },
-      { name: 'task', task, body: () => runProgram(host) },
-    ],
+    actors: vcpusAndProgram(host, options),
     migrations: 1,
     interrupts: { count: 1, handler: (cpu) => host.interrupt(cpu) },
   })
@@ -67,17 +70,9 @@ export function hostXfdWrite(options: XstateOptions): HostModel {
     [{ kind: 'tiles' }, { kind: 'hlt' }, { kind: 'registers' }, { kind: 'hlt' }],
     [{ kind: 'registers' }, { kind: 'hlt' }],
   ])
-  const [first, second] = host.vcpus
-  const { task } = host.program
   const msrs = argument(host, msrList(MSR_IA32_XFD, BigInt(XFEATURE_MASK_XTILE_DATA)))
-  place(host, [first.task, 3, 0], [second.task, 1, 0], [task, 2, 1])
-  options.variant?.apply(host)
   return amxModel(host, {
-    actors: [
-      { name: 'vcpu0', task: first.task, body: () => runSetRun(host, first, msrs) },
-      { name: 'vcpu1', task: second.task, body: () => host.ioctl(second, second.task, 'KVM_RUN') },
-      { name: 'task', task, body: () => runProgram(host) },
-    ],
+    actors: vcpusAndProgram(host, options, (vcpu) => runSetRun(host, vcpu, msrs)),
     migrations: 1,
   })
 }
@@ -109,17 +104,14 @@ export function reallocation(options: XstateOptions): HostModel {
       },
     },
   )
-  const [first, second] = host.vcpus
-  const { task } = host.program
   const msrs = argument(host, msrList(MSR_IA32_XFD, 0n))
-  place(host, [first.task, 3, 0], [second.task, 1, 0], [task, 2, 1])
-  options.variant?.apply(host)
   return amxModel(host, {
-    actors: [
-      { name: 'vcpu0', task: first.task, body: () => setThenRun(host, first, msrs) },
-      { name: 'vcpu1', task: second.task, body: () => runToHlt(host, second, second.task) },
-      { name: 'task', task, body: () => runProgram(host) },
-    ],
+    actors: vcpusAndProgram(
+      host,
+      options,
+      (vcpu) => setThenRun(host, vcpu, msrs),
+      (vcpu) => runToHlt(host, vcpu, vcpu.task),
+    ),
     migrations: 1,
   })
 }
