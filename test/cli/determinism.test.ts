@@ -100,9 +100,9 @@ describe("V8's compilers for WebAssembly make no difference either", () => {
   }
 
   test.concurrent.each([
-    ['vectors', '24'],
-    ['x87', '60'],
-    ['integer', '200'],
+    ['vectors', '12'],
+    ['x87', '30'],
+    ['integer', '120'],
   ])('%s with the quick one only, and with the optimizing one only', async (program, rounds) => {
     const both = await outcome(program, rounds, [])
     expect(both).toMatchObject({ status: 0, stderr: '' })

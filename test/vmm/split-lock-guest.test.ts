@@ -80,14 +80,14 @@ describe('examples/split-lock prints the decision table of the rules', () => {
   test.each(each(HOST_ONLY_KERNELS))('%s, %s [SLD-32, SLD-19, SLD-22, SLD-33]', (kernel, mode) => {
     // The penalty of warn mode shows in the guest; the older design has none.
     const warned = kernelProfile(kernel).splitLock.warnDesign === 'thread-flag' ? 'runs' : 'runs late'
-    expect(tableOf(testHost({ kernel, splitLockDetect: mode, engine: { regionLimit: 8 } }), ['none'])).toEqual(
+    expect(tableOf(testHost({ kernel, splitLockDetect: mode, engine: { tiers: false, regionLimit: 8 } }), ['none'])).toEqual(
       ruledTable(HOST_ONLY, mode, ['none'], warned),
     )
   })
 
   test.each(each(VIRTUALIZING_KERNELS))('%s, %s [SLD-47, SLD-48, SLD-49]', (kernel, mode) => {
     const owns = mode === 'off' ? ['none'] : ['off', 'on']
-    expect(tableOf(testHost({ kernel, splitLockDetect: mode, engine: { regionLimit: 8 } }), owns)).toEqual(
+    expect(tableOf(testHost({ kernel, splitLockDetect: mode, engine: { tiers: false, regionLimit: 8 } }), owns)).toEqual(
       ruledTable(VIRTUALIZED, mode, owns, 'runs'),
     )
   })

@@ -46,7 +46,7 @@ function ruled(rows: readonly Row[]): Record<string, string> {
 function found(kernel: string, rows: readonly Row[]): Record<string, string> {
   const table: Record<string, string> = {}
   for (const mode of MODES) {
-    const host = testHost({ kernel, splitLockDetect: mode, engine: { regionLimit: 8 } })
+    const host = testHost({ kernel, splitLockDetect: mode, engine: { tiers: false, regionLimit: 8 } })
     for (const each of rows.filter((candidate) => candidate.mode === mode))
       for (const ring of RINGS)
         for (const access of Object.keys(ACCESSES) as Access[]) table[cell(each, ring, access)] = tryOut(host, each, ring, access)
