@@ -18,7 +18,8 @@ export interface ProcessorState {
 }
 
 /**
- * CPUID as one logical processor of a machine executes it: the model's static value with the topology of one package, OSXSAVE, OSPKE, APIC id and the XSAVE sizes of the moment. SDM Vol. 2A "CPUID", XSAVE-50.
+ * CPUID as one logical processor of a machine executes it: the model's static value with the topology of one package, OSXSAVE,
+ * OSPKE, APIC id and the XSAVE sizes of the moment. SDM Vol. 2A "CPUID", XSAVE-50.
  */
 export function processorCpuid(model: CpuModel, state: ProcessorState, leaf: number, subleaf: number): CpuidRegisters {
   const raw = model.cpuid(leaf, subleaf)

@@ -5,6 +5,7 @@ import type { Host } from '../../vmm/modelled/host.ts'
 import type { Process } from '../../vmm/process.ts'
 import type { VcpuFd } from '../../vmm/vcpu-fd.ts'
 import type { XsaveImage } from '../../vmm/xsave-image.ts'
+import { readDocument } from '../json-document.ts'
 import { makeVmm, onlyComponents } from './guest.ts'
 import type { Lab } from './lab.ts'
 import type { CompareScenario } from './scenario.ts'
@@ -61,18 +62,7 @@ export function readScenarioFile(json: string, path: string): CompareScenario {
       because,
       fix: 'docs/compare.md has the form',
     })
-  let value: unknown
-  try {
-    value = JSON.parse(json)
-  } catch {
-    throw refuse('it is not JSON')
-  }
-  const parsed = v.safeParse(FILE, value)
-  if (!parsed.success) {
-    const issue = parsed.issues[0]
-    throw refuse(`${v.getDotPath(issue) ?? 'the file'}: ${issue.message}`)
-  }
-  const { title, profiles, cpu, steps } = parsed.output
+  const { title, profiles, cpu, steps } = readDocument(FILE, json, refuse)
   return { name: path, title, document: path, profiles, cpu, run: (lab) => new FileRun(lab).run(steps) }
 }
 

@@ -1,5 +1,6 @@
 import * as v from 'valibot'
 import { UserError } from '../../isa/user-error.ts'
+import { readDocument } from '../json-document.ts'
 import type { Exploration } from './explore.ts'
 import { INVARIANTS, MAX_STEPS, type Schedule, STEPS } from './schedule.ts'
 
@@ -100,26 +101,15 @@ function refuse(what: string, because: string, fix: string): UserError {
 
 /** @throws UserError for what `--json` did not print */
 export function parseResult(json: string, path: string): ShardResult {
-  const fix = 'give what explore --json printed'
-  let value: unknown
-  try {
-    value = JSON.parse(json)
-  } catch {
-    throw refuse(`${path} is no result`, 'it is not one JSON object', fix)
-  }
-  const parsed = v.safeParse(RESULT, value)
-  if (!parsed.success) {
-    const [issue] = parsed.issues
-    throw refuse(`${path} is no result`, `${v.getDotPath(issue) ?? 'it'}: ${issue.message}`, fix)
-  }
-  const { verdict, exhaustive, schedule, because, shard } = parsed.output
+  const refuseIt = (because: string) => refuse(`${path} is no result`, because, 'give what explore --json printed')
+  const result = readDocument(RESULT, json, refuseIt)
+  const { verdict, exhaustive, schedule, because, shard } = result
   if ((verdict === 'holds') !== exhaustive)
-    throw refuse(`${path} is no result`, `it says '${verdict}', and that it is ${exhaustive ? '' : 'not '}exhaustive`, fix)
+    throw refuseIt(`it says '${verdict}', and that it is ${exhaustive ? '' : 'not '}exhaustive`)
   if ((verdict === 'violated') !== (schedule !== null && because !== null))
-    throw refuse(`${path} is no result`, `it says '${verdict}', and ${schedule === null ? 'has no' : 'has a'} schedule`, fix)
-  if (shard !== null && shard.index > shard.count)
-    throw refuse(`${path} is no result`, `there is no part ${shard.index} of ${shard.count}`, fix)
-  return parsed.output
+    throw refuseIt(`it says '${verdict}', and ${schedule === null ? 'has no' : 'has a'} schedule`)
+  if (shard !== null && shard.index > shard.count) throw refuseIt(`there is no part ${shard.index} of ${shard.count}`)
+  return result
 }
 
 /**

@@ -1,5 +1,6 @@
 import * as v from 'valibot'
 import { UserError } from '../../isa/user-error.ts'
+import { readDocument } from '../json-document.ts'
 import { namesIn } from './accesses.ts'
 import type { System, Transition, Values, Violation } from './system.ts'
 
@@ -47,19 +48,8 @@ export function decodeSchedule(json: string, path: string): Schedule {
       because,
       fix: 'write one with explore --save FILE',
     })
-  let value: unknown
-  try {
-    value = JSON.parse(json)
-  } catch {
-    throw refuse('it is not JSON')
-  }
-  const parsed = v.safeParse(FILE, value)
-  if (parsed.success) {
-    const { scenario, variant, kernel, invariants, steps } = parsed.output
-    return { scenario, variant, kernel, invariants, steps }
-  }
-  const issue = parsed.issues[0]
-  throw refuse(`${v.getDotPath(issue) ?? 'the file'}: ${issue.message}`)
+  const { scenario, variant, kernel, invariants, steps } = readDocument(FILE, json, refuse)
+  return { scenario, variant, kernel, invariants, steps }
 }
 
 /** One step of a run as it was, with the values after it. */

@@ -96,7 +96,7 @@ describe('a result as JSON', () => {
   })
 
   test.each<[string, (result: ShardResult) => unknown, RegExp]>([
-    ['not JSON', () => undefined, /not one JSON object/],
+    ['not JSON', () => undefined, /not JSON/],
     ['a list', (result) => [result], /is no result/],
     ['without a verdict', ({ verdict: _, ...rest }) => rest, /verdict/],
     ['a part that there is not', (result) => ({ ...result, shard: { index: 4, count: 3 } }), /no part 4 of 3/],
